@@ -1,0 +1,252 @@
+"""The command line: ``jacobian-chain``.
+
+Results go to standard output, everything else to standard error. Exit status: 0 done, 2 usage, 3 the text could not be read, 4 a limit was
+reached, 130 interrupted. Modules that a command does not need are not imported.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
+
+import click
+
+from jacobian_chain import __version__
+from jacobian_chain.errors import ChainError, OptionError, Place, ReadingError, Source
+
+if TYPE_CHECKING:
+    from jacobian_chain.interface import Jacobian
+    from jacobian_chain.tape import Tape
+
+LAYOUT_NAMES = ("numerator", "denominator", "mixed", "both")
+NOTATION_NAMES = ("jacobian", "partial", "total", "nabla", "slots")
+FORMATS = ("latex", "unicode", "json", "sympy")
+
+EXAMPLES = """\b
+Examples:
+  jacobian-chain derive 'L3(L2(L1(x,θ1),θ2),θ3)'
+  jacobian-chain derive 'x1 = f1(x, θ1); x2 = x1 + f2(x1, θ2); L = ℓ(x2)' \\
+      --wrt θ1 --layout denominator --format unicode
+  jacobian-chain derive @network.txt --shared --notation total
+"""
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+def _appearance(command: _F) -> _F:
+    """The options on how things look; they may stand before or after the command's name."""
+    command = click.option("--ascii", is_flag=True, help="Write nothing outside of ASCII.")(command)
+    return click.option("--color", type=click.Choice(["auto", "always", "never"]), default=None, help="Colour: auto, always or never.")(
+        command
+    )
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXAMPLES)
+@click.version_option(__version__, prog_name="jacobian-chain")
+@_appearance
+@click.pass_context
+def cli(context: click.Context, ascii: bool, color: str | None) -> None:
+    """Derive the block Jacobian of a composition of layers, in your layout and notation."""
+    context.obj = {"ascii": ascii, "color": color}
+
+
+def _complete_names(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Names of the composition that was typed, for the shell."""
+    from jacobian_chain.reading import read_composition
+
+    text = context.params.get("composition")
+    if not text:
+        return []
+    try:
+        tape = read_composition(_read_text(text, "composition")).tape
+    except ChainError:
+        return []
+    names = [*tape.names, *(name for name, _ in tape.groups)]
+    return [name for name in names if name and name.startswith(incomplete)]
+
+
+@cli.command(epilog=EXAMPLES)
+@click.argument("composition")
+@click.option(
+    "--wrt",
+    multiple=True,
+    metavar="NAME",
+    shell_complete=_complete_names,
+    help="Differentiate by NAME: a leaf, a value, a group, a prefix (θ), 'x, y', or all. Repeatable.",
+)
+@click.option(
+    "--of", metavar="NAME", shell_complete=_complete_names, help="Differentiate the value NAME; by default the one that nothing uses."
+)
+@click.option(
+    "--layout", type=click.Choice(LAYOUT_NAMES), default="numerator", show_default=True, help="Which side the output's entries stand on."
+)
+@click.option(
+    "--notation",
+    type=click.Choice(NOTATION_NAMES),
+    help="How a factor is written; by default jacobian for nested text, partial for equations.",
+)
+@click.option(
+    "--naming", type=click.Choice(["inputs", "outputs"]), help="Call unnamed values after the layer that takes them, or that gives them."
+)
+@click.option(
+    "--index", type=click.Choice(["sub", "super", "as-typed"]), default="as-typed", show_default=True, help="Where an index stands."
+)
+@click.option("--points", is_flag=True, help="Show where each factor is evaluated.")
+@click.option("--shared", is_flag=True, help="Give every adjoint a name, one line each, as backpropagation computes them.")
+@click.option("--expand", is_flag=True, help="Distribute sums: one product for each path.")
+@click.option("--vec", is_flag=True, help="Write a scalar's derivative by a matrix on vec too.")
+@click.option("--shapes", is_flag=True, help="Show the shape of every value, and whether it was assumed.")
+@click.option("--max-factors", type=click.IntRange(min=1), default=1_000_000, show_default=True, help="Most factors that are written out.")
+@click.option("--format", "format_", type=click.Choice(FORMATS), default="latex", show_default=True, help="Output language.")
+@click.option("-o", "--output", type=click.Path(dir_okay=False, writable=True), metavar="FILE", help="Write to FILE.")
+@_appearance
+@click.pass_obj
+def derive(settings: dict[str, Any], /, composition: str, ascii: bool, color: str | None, **options: Any) -> None:
+    """Derive the block Jacobian of COMPOSITION.
+
+    COMPOSITION is nested calls or equations, in ASCII, Unicode or LaTeX; @FILE reads a file, - standard input.
+    """
+    from jacobian_chain.interface import Composition, Jacobian
+    from jacobian_chain.interface import derive as derive_jacobian
+    from jacobian_chain.reading import read_composition
+
+    settings = {"ascii": ascii or settings["ascii"], "color": color or settings["color"]}
+    reading = read_composition(_read_text(composition, "composition"))
+    for notice in reading.notices:
+        _tell(str(notice), settings)
+    layouts = ("numerator", "denominator") if options["layout"] == "both" else (options["layout"],)
+    composed = Composition(reading)
+    jacobian = derive_jacobian(composed, options["wrt"], options["of"], layouts[0], options["max_factors"])
+    for text in jacobian.notices:
+        _tell(text, settings)
+    pages = [jacobian if layout == jacobian.layout.name else Jacobian.in_layout(jacobian, layout) for layout in layouts]
+    _write(_format(pages, options, settings, list(composed.notices)), options["output"], settings)
+
+
+def _format(pages: Sequence[Jacobian], options: dict[str, Any], settings: dict[str, Any], notices: list[str]) -> str:
+    """The whole output in the format that was asked for."""
+    style = {key: options[key] for key in ("notation", "naming", "index", "points", "shared", "expand", "vec")}
+    form = options["format_"]
+    if form == "json":
+        import json
+
+        documents = [page.to_json(**style) for page in pages]
+        for document in documents:
+            document["notices"] = notices + document["notices"]
+        return json.dumps(documents[0] if len(documents) == 1 else documents, ensure_ascii=settings["ascii"])
+    mark = "% " if form == "latex" else "# "
+    parts = []
+    for page in pages:
+        heading = [f"{mark}{page.layout.name} layout: {page.layout.description}"]
+        if options["shapes"]:
+            heading += [f"{mark}{line}" for line in _shape_lines(page.derivation.tape)]
+        if form == "sympy":
+            from sympy import srepr
+
+            body = srepr(page.to_sympy())
+        elif form == "unicode":
+            body = page.unicode(ascii=settings["ascii"] or not _can_encode(), **style)
+        else:
+            body = page.latex(**style)
+        parts.append("\n".join([*heading, body]))
+        for notice in page.page_notices(**style):
+            _tell(notice, settings)
+    return "\n".join(parts)
+
+
+def _shape_lines(tape: Tape) -> Iterable[str]:
+    for name, shape, declared in zip(tape.names, tape.shapes, tape.declared, strict=True):
+        if name:
+            yield f"{name}: {shape}{'' if declared else ' (assumed)'}"
+
+
+def _read_text(argument: str, name: str) -> Source:
+    """The text that an argument is or names: as typed, ``@FILE`` or ``-``."""
+    if argument == "-":
+        data, name = sys.stdin.buffer.read(), "<stdin>"
+    elif argument.startswith("@"):
+        name = argument[1:]
+        try:
+            with open(name, "rb") as file:
+                data = file.read()
+        except OSError as error:
+            raise OptionError(f"cannot read {name}: {error.strerror}") from None
+    else:
+        data = os.fsencode(argument)
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        readable = data.decode("utf-8", errors="replace")
+        start = len(data[: error.start].decode("utf-8", errors="replace"))
+        place = Place(Source(readable, name), start, start + 1)
+        raise ReadingError("the text is not valid UTF-8", place, "save the file as UTF-8") from None
+    return Source(text.replace("\r\n", "\n"), name)
+
+
+def _write(text: str, path: str | None, settings: dict[str, Any]) -> None:
+    if path is not None and path != "-":
+        try:
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(text + "\n")
+        except OSError as error:
+            raise OptionError(f"cannot write {path}: {error.strerror}") from None
+        return
+    if _wants_color(settings, sys.stdout):
+        text = "\n".join(click.style(line, dim=True) if line.startswith(("% ", "# ")) else line for line in text.split("\n"))
+    sys.stdout.write(text + "\n")
+
+
+def _tell(text: str, settings: dict[str, Any]) -> None:
+    """A notice, on standard error."""
+    label = click.style("note:", fg="yellow") if _wants_color(settings, sys.stderr) else "note:"
+    sys.stderr.write(f"{label} {text}\n")
+
+
+def _wants_color(settings: dict[str, Any], stream: TextIO) -> bool:
+    if settings.get("color") in ("always", "never"):
+        return bool(settings["color"] == "always")
+    return bool(stream.isatty()) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def _can_encode() -> bool:
+    """Whether standard output can show what Unicode formulas are made of."""
+    try:
+        "θ∂ᵀ₁│".encode(sys.stdout.encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
+
+
+def main() -> None:
+    """Run the command line; no traceback ever reaches a user."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        status = cli.main(standalone_mode=False)
+    except click.exceptions.Exit as error:
+        status = error.exit_code
+    except click.ClickException as error:
+        error.show()
+        status = error.exit_code
+    except ChainError as error:
+        label = click.style("error:", fg="red", bold=True) if _wants_color({"color": _asked_color()}, sys.stderr) else "error:"
+        sys.stderr.write(f"{label} {error}\n")
+        status = error.status
+    except (click.Abort, KeyboardInterrupt):
+        sys.stderr.write("interrupted\n")
+        status = 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        status = 0
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _asked_color() -> str | None:
+    """What --color says, where the options could not be parsed to the end."""
+    for option, value in zip(sys.argv, sys.argv[1:], strict=False):
+        if option == "--color":
+            return value
+    return next((word.split("=", 1)[1] for word in sys.argv if word.startswith("--color=")), None)

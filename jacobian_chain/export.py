@@ -1,0 +1,125 @@
+"""A derivation as plain data, for other programs.
+
+The object is stable: fields may be added, none is renamed or removed.
+
+``composition``
+    ``values``: for each value its ``name`` (null where the text gives none), ``shape`` (rows and columns, as text), whether
+    that was ``declared``, and what computes it: ``operation`` (``leaf``, ``layer``, ``sum``, ``scale``, ``number``), ``layer``,
+    ``inputs`` (values by number), ``coefficients`` (of a sum, as text). ``groups``: name to values.
+``of``, ``wrt``, ``layout``, ``notation``, ``naming``
+    what was derived, and how it is written.
+``latex``
+    everything as one display.
+``blocks``
+    for each variable its ``variable``, ``shape``, ``on_vec`` (whether a matrix is taken as the vector of its columns),
+    ``latex``, ``expression`` and, for a product, ``factors``: numbers of expressions, leftmost first.
+``definitions``
+    names for repeated parts, in an order in which they can be computed: ``of``, ``by``, ``latex``, ``expression``.
+``expressions``
+    nodes, children before parents: ``kind`` as in :mod:`jacobian_chain.maps`; ``transposed`` says that the node is the
+    transpose of the numerator-layout map; a ``partial`` has ``layer``, ``step`` (a value), ``slot`` (from 1), ``by``, ``point``
+    and ``shape`` (as it stands in products), a ``total`` has ``of`` and ``by``, a ``multiple`` its ``coefficient``, ``times`` and
+    ``scale`` their ``value``, a ``sum`` and a ``product`` their ``args``.
+``notices``
+    choices made in reading, and facts worth knowing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from jacobian_chain.layout import block_shape, entries
+from jacobian_chain.maps import Map, count_references, factors
+from jacobian_chain.notation import Page
+from jacobian_chain.render import Composer, orient, render
+from jacobian_chain.tape import Tape
+from jacobian_chain.writers import LatexWriter
+
+
+def describe(page: Page, writer: LatexWriter, notices: Iterable[str] = ()) -> dict[str, Any]:
+    """The derivation of a page as the object that the module's text documents."""
+    derivation, tape = page.derivation, page.tape
+    maps = orient(derivation, page.layout)
+    lines = derivation.definitions
+    roots = (*derivation.blocks, *(line.map for line in lines))
+    composer = Composer(page, writer, maps, roots)
+    used = count_references(maps, roots)
+    number = {index: k for k, index in enumerate(index for index in range(len(maps)) if used[index])}
+    blocks = []
+    for variable, root in zip(derivation.variables, derivation.blocks, strict=True):
+        of, by = tape.shapes[derivation.output], tape.shapes[variable]
+        on_vec = (of.is_matrix or by.is_matrix) and not (of.is_scalar and variable in page.matrix_form)
+        block: dict[str, Any] = {
+            "variable": page.variable(variable).key,
+            "shape": list(block_shape(of, by, page.layout, on_vec)),
+            "on_vec": on_vec,
+            "latex": composer.write(root, variable),
+            "expression": number[root],
+        }
+        if maps[root].kind == "product":
+            block["factors"] = [number[index] for index in factors(maps, root)]
+        blocks.append(block)
+    return {
+        "composition": _describe_tape(tape),
+        "of": page.labels.value(derivation.output).key,
+        "wrt": [page.variable(value).key for value in derivation.variables],
+        "layout": page.layout.name,
+        "notation": page.notation.name,
+        "naming": page.labels.naming,
+        "latex": render(page, writer),
+        "blocks": blocks,
+        "definitions": [
+            {
+                "of": page.labels.value(line.of).key,
+                "by": page.variable(line.by).key,
+                "latex": composer.write(line.map, line.by),
+                "expression": number[line.map],
+            }
+            for line in lines
+        ],
+        "expressions": [_describe_node(page, maps[index], number) for index in number],
+        "notices": list(notices),
+    }
+
+
+def _describe_tape(tape: Tape) -> dict[str, Any]:
+    values: list[dict[str, Any]] = []
+    for value, (name, shape, declared) in enumerate(zip(tape.names, tape.shapes, tape.declared, strict=True)):
+        step = tape.step(value)
+        entry: dict[str, Any] = {"name": name or None, "shape": list(shape), "declared": declared, "operation": "leaf"}
+        if step is not None:
+            entry["operation"] = step.operation
+            entry["inputs"] = list(step.inputs)
+            if step.name:
+                entry["layer"] = step.name
+            if step.coefficients:
+                entry["coefficients"] = [str(coefficient) for coefficient in step.coefficients]
+        values.append(entry)
+    return {"values": values, "groups": {name: list(members) for name, members in tape.groups}}
+
+
+def _describe_node(page: Page, node: Map, number: dict[int, int]) -> dict[str, Any]:
+    entry: dict[str, Any] = {"kind": node.kind}
+    if node.kind == "partial":
+        of, by = page.shapes(node)
+        rows, columns = entries(of), entries(by)
+        entry |= {
+            "layer": page.labels.layer(node.of).key,
+            "step": node.of,
+            "slot": node.by + 1,
+            "by": page.labels.slot(node.of, node.by).key,
+            "point": [name.key for name in page.labels.point(node.of)],
+            "shape": [columns, rows] if node.adjoint else [rows, columns],
+        }
+    elif node.kind == "total":
+        entry |= {"of": page.labels.value(node.of).key, "by": page.variable(node.by).key}
+    elif node.kind == "multiple":
+        entry["coefficient"] = str(node.coefficient)
+    elif node.kind in ("times", "scale"):
+        entry["value"] = node.of
+    elif node.args:
+        entry["args"] = [number[arg] for arg in node.args]
+    if node.kind in ("partial", "total", "scale"):
+        entry["transposed"] = node.adjoint
+    return entry

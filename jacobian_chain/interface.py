@@ -1,0 +1,383 @@
+"""The Python interface: parse a composition, derive its Jacobian, show and export it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from jacobian_chain.derivation import MAX_FACTORS, Derivation, expand_derivation
+from jacobian_chain.derivation import derive as derive_blocks
+from jacobian_chain.errors import OptionError, Source, suggest
+from jacobian_chain.export import describe
+from jacobian_chain.layout import LAYOUTS, Layout, block_shape
+from jacobian_chain.maps import ZERO
+from jacobian_chain.notation import NOTATIONS, Labels, Page
+from jacobian_chain.reading import Reading, read_composition
+from jacobian_chain.render import Composer, orient, render, write_value
+from jacobian_chain.select import find_output, key_of, select
+from jacobian_chain.tape import Shape, Tape
+from jacobian_chain.writers import LatexWriter, TextWriter, Writer
+
+if TYPE_CHECKING:
+    from sympy import Basic, BlockMatrix, Eq, Expr
+
+INDEX_POSITIONS = ("as-typed", "sub", "super")
+NAMINGS = ("inputs", "outputs")
+
+
+class Composition:
+    r"""A composition of layers that was read.
+
+    Attributes:
+        tape: its steps (:class:`jacobian_chain.tape.Tape`).
+        notices: choices that were made in reading, as text.
+
+    >>> f = parse("L2(L1(x, θ1), θ2)")
+    >>> f == parse(r"L^2(L^1(x, \theta^1), \theta^2)")
+    True
+    >>> f
+    Composition('f = L₂(L₁(x, θ₁), θ₂)')
+    """
+
+    def __init__(self, reading: Reading) -> None:
+        self.tape: Tape = reading.tape
+        self.notices: tuple[str, ...] = tuple(str(notice) for notice in reading.notices)
+
+    def __eq__(self, other: object) -> bool:
+        return self.tape == other.tape if isinstance(other, Composition) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash((self.tape.names, self.tape.steps))
+
+    def __repr__(self) -> str:
+        return f"Composition({str(self)!r})"
+
+    def __str__(self) -> str:
+        return "; ".join(f"{left} = {right}" for left, right in self._lines(TextWriter()))
+
+    def latex(self, index: str = "as-typed") -> str:
+        r"""The equations as LaTeX.
+
+        >>> print(parse("L2(L1(x, θ1), θ2)").latex())
+        f = L_{2}(L_{1}(x, \theta_{1}), \theta_{2})
+        """
+        writer = LatexWriter(_choose("index", index, INDEX_POSITIONS))
+        return writer.lines(self._lines(writer))
+
+    def _lines(self, writer: Writer) -> list[tuple[str, str]]:
+        tape = self.tape
+        labels = Labels(tape, len(tape.names) - 1, "outputs")
+        return [
+            (writer.name(labels.value(value)), write_value(tape, value, writer, labels))
+            for value in range(tape.leaves, len(tape.names))
+            if tape.names[value]
+        ]
+
+    def _repr_latex_(self) -> str:
+        return f"$${self.latex()}$$"
+
+    @property
+    def expr(self) -> Expr:
+        """The whole composition as one SymPy expression; an error if it has several outputs.
+
+        >>> parse("L2(L1(x, a), b)").expr.args[0]
+        L2
+        """
+        from jacobian_chain import symbolic
+
+        return symbolic.value_expression(self.tape, find_output(self.tape, None))
+
+    @property
+    def equations(self) -> list[Eq]:
+        """One SymPy equation for each named value.
+
+        >>> [str(equation.lhs) for equation in parse("h = f(x, a); y = g(h, b)").equations]
+        ['h', 'y']
+        """
+        from jacobian_chain import symbolic
+
+        return symbolic.equations(self.tape)
+
+    def _sympy_(self) -> Expr:
+        return self.expr
+
+
+class Block:
+    """One block of a Jacobian: the derivative by one variable.
+
+    Attributes:
+        variable: its name.
+        shape: rows and columns, as text.
+    """
+
+    def __init__(self, jacobian: Jacobian, position: int) -> None:
+        derivation = jacobian.derivation
+        self.variable = derivation.tape.names[derivation.variables[position]]
+        self.shape: Shape = jacobian._shape(position)
+        self._jacobian = jacobian
+        self._position = position
+
+    @property
+    def is_zero(self) -> bool:
+        """Whether the output does not depend on the variable."""
+        return self._jacobian.derivation.blocks[self._position] == ZERO
+
+    def latex(self, **options: Any) -> str:
+        """The block without its left side; the options are those of :meth:`Jacobian.latex`."""
+        page, writer = self._jacobian._page(LatexWriter, options)
+        return self._write(page, writer)
+
+    def _write(self, page: Page, writer: Writer) -> str:
+        derivation = page.derivation
+        root = derivation.blocks[self._position]
+        composer = Composer(page, writer, orient(derivation, page.layout), (root,))
+        return composer.write(root, derivation.variables[self._position])
+
+    def to_sympy(self) -> Expr:
+        """The block as a SymPy matrix expression."""
+        from jacobian_chain import symbolic
+
+        return symbolic.block(self._jacobian.derivation, self._jacobian.layout, self._position)
+
+    def __str__(self) -> str:
+        page, writer = self._jacobian._page(TextWriter, {})
+        return self._write(page, writer)
+
+    def __repr__(self) -> str:
+        return f"Block({str(self)!r}, shape=({self.shape.rows}, {self.shape.columns}))"
+
+    def _repr_latex_(self) -> str:
+        return f"$${self.latex()}$$"
+
+
+class Blocks(Mapping[str, Block]):
+    """The blocks of a Jacobian by variable, in any spelling of its name."""
+
+    def __init__(self, jacobian: Jacobian) -> None:
+        tape = jacobian.derivation.tape
+        self._tape = tape
+        self._blocks = {tape.names[value]: Block(jacobian, k) for k, value in enumerate(jacobian.derivation.variables)}
+
+    def __getitem__(self, name: str) -> Block:
+        key = key_of(name, self._tape, "blocks")
+        if key not in self._blocks:
+            raise KeyError(f"{name}: {suggest(key, self._blocks) or 'the blocks are ' + ', '.join(self._blocks)}")
+        return self._blocks[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._blocks)
+
+    def __len__(self) -> int:
+        return len(self._blocks)
+
+    def __repr__(self) -> str:
+        return f"Blocks({self._blocks!r})"
+
+
+class Jacobian:
+    """The block Jacobian of a composition in one layout.
+
+    Attributes:
+        derivation: the blocks as words of linear maps, in numerator layout.
+        layout: the layout in which it is shown and exported.
+        notices: facts worth knowing, as text.
+    """
+
+    def __init__(self, derivation: Derivation, layout: Layout, limit: int = MAX_FACTORS) -> None:
+        self.derivation = derivation
+        self.layout = layout
+        self._limit = limit
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """Facts worth knowing: zero blocks, adjoints that got names."""
+        return tuple(derivation_notices(self.derivation))
+
+    @property
+    def blocks(self) -> Blocks:
+        """The blocks by the name of their variable.
+
+        >>> J = derive(parse("L2(L1(x, θ1), θ2)"), wrt="θ")
+        >>> J.blocks["theta_1"]
+        Block('J_x₂ L₂ · J_θ₁ L₁', shape=(n_f, n_θ1))
+        """
+        return Blocks(self)
+
+    def in_layout(self, layout: str) -> Jacobian:
+        """The same Jacobian in another layout.
+
+        >>> print(derive(parse("g(f(x))"), wrt="x").in_layout("denominator"))
+        (J_x y)ᵀ = (J_x f)ᵀ · (J_x₂ g)ᵀ
+        """
+        return Jacobian(self.derivation, LAYOUTS[_choose("layout", layout, LAYOUTS)], self._limit)
+
+    def latex(
+        self,
+        notation: str | None = None,
+        naming: str | None = None,
+        index: str = "as-typed",
+        points: bool = False,
+        shared: bool = False,
+        expand: bool = False,
+        vec: bool = False,
+    ) -> str:
+        r"""The Jacobian as LaTeX for a display.
+
+        Args:
+            notation: ``jacobian``, ``partial``, ``total``, ``nabla`` or ``slots``; by default ``jacobian`` for nested text, else
+                ``partial``.
+            naming: call unnamed values after the layer's ``inputs`` or ``outputs``.
+            index: where an index stands: ``sub``, ``super`` or ``as-typed``.
+            points: show where each factor is evaluated.
+            shared: give each adjoint a name, one line for each.
+            expand: distribute sums: one product for each path.
+            vec: write the derivative of a scalar by a matrix on the vector of its columns too.
+
+        Raises:
+            OptionError: the notation cannot write this Jacobian.
+            LimitError: ``expand`` gives too many factors.
+
+        >>> J = derive(parse("x1 = f1(x, θ1); L = ℓ(x1)"), wrt="θ1", layout="denominator")
+        >>> print(J.latex(notation="partial"))
+        \frac{\partial L}{\partial \theta_{1}} = \frac{\partial x_{1}}{\partial \theta_{1}} \frac{\partial L}{\partial x_{1}}
+        """
+        options = {"notation": notation, "naming": naming, "index": index, "points": points, "shared": shared, "expand": expand, "vec": vec}
+        return render(*self._page(LatexWriter, options))
+
+    def unicode(self, ascii: bool = False, **options: Any) -> str:
+        """The Jacobian as text for a terminal; options as for :meth:`latex`."""
+        page, writer = self._page(TextWriter, options)
+        assert isinstance(writer, TextWriter)
+        return render(page, TextWriter(writer.index, ascii=True) if ascii else writer)
+
+    def to_json(self, **options: Any) -> dict[str, Any]:
+        """The Jacobian as plain data (see :mod:`jacobian_chain.export`); options as for :meth:`latex`."""
+        page, writer = self._page(LatexWriter, options)
+        assert isinstance(writer, LatexWriter)
+        return describe(page, writer, [*self.notices, *page.notices])
+
+    def page_notices(self, **options: Any) -> tuple[str, ...]:
+        """What the notation had to do to tell factors apart; options as for :meth:`latex`."""
+        return tuple(self._page(LatexWriter, options)[0].notices)
+
+    def to_sympy(self) -> BlockMatrix:
+        """A SymPy ``BlockMatrix`` of unevaluated products (see :mod:`jacobian_chain.symbolic`).
+
+        >>> print(derive(parse("g(f(x, a), b)"), wrt=["a", "b"]).to_sympy().shape)
+        (n_y, n_a + n_b)
+        """
+        from jacobian_chain import symbolic
+
+        return symbolic.block_matrix(self.derivation, self.layout)
+
+    def _sympy_(self) -> BlockMatrix:
+        return self.to_sympy()
+
+    def __str__(self) -> str:
+        return self.unicode()
+
+    def __repr__(self) -> str:
+        return f"<Jacobian in {self.layout.name} layout: {self}>"
+
+    def _repr_latex_(self) -> str:
+        return f"$${self.latex()}$$"
+
+    def _shape(self, position: int) -> Shape:
+        page, _ = self._page(TextWriter, {})
+        derivation = self.derivation
+        variable = derivation.variables[position]
+        of, by = (derivation.tape.shapes[value] for value in (derivation.output, variable))
+        return block_shape(of, by, self.layout, by.is_matrix and variable not in page.matrix_form)
+
+    def _page(self, writer: type[LatexWriter] | type[TextWriter], options: Mapping[str, Any]) -> tuple[Page, Writer]:
+        return make_page(self.derivation, self.layout, self._limit, **options), writer(
+            _choose("index", options.get("index", "as-typed"), INDEX_POSITIONS)
+        )
+
+
+def parse(text: str | Basic | Iterable[Basic]) -> Composition:
+    """Read a composition: text, a SymPy expression, or a list of SymPy equations.
+
+    Raises:
+        ReadingError: with line, column and a guess at the slip.
+
+    >>> parse("x1 = f1(x, θ1); L = ℓ(x1)").tape.names
+    ('x', 'θ1', 'x1', 'L')
+    """
+    if isinstance(text, str):
+        return Composition(read_composition(Source(text)))
+    from jacobian_chain import symbolic
+
+    return Composition(read_composition(Source(symbolic.to_text(text), "expression")))
+
+
+def derive(
+    composition: Composition | str,
+    wrt: str | Iterable[str] = (),
+    of: str | None = None,
+    layout: str = "numerator",
+    max_factors: int = MAX_FACTORS,
+) -> Jacobian:
+    """The block Jacobian of a composition: for each variable the sum over all paths of the products of partial Jacobians.
+
+    Args:
+        composition: a composition, or its text.
+        wrt: names of variables: leaves, intermediate values (then held free), groups, prefixes (``θ``), ``all``; by default the parameters.
+        of: the value to differentiate; by default the one that nothing uses.
+        layout: ``numerator``, ``denominator`` or ``mixed``.
+        max_factors: most factors that are written out; beyond it shared adjoints get names.
+
+    Raises:
+        ReadingError: a name is not there.
+        OptionError: the output is not unique.
+
+    >>> print(derive("x2 = x1 + f2(x1, θ2); y = g(x2)", wrt="x1"))
+    ∂y/∂x₁ = ∂y/∂x₂ · ( I + ∂f₂/∂x₁ )
+    """
+    tape = (parse(composition) if isinstance(composition, str) else composition).tape
+    selection = select(tape, (wrt,) if isinstance(wrt, str) else wrt)
+    output = find_output(tape, of)
+    derivation = derive_blocks(tape, output, selection.variables, selection.label, limit=max_factors)
+    return Jacobian(derivation, LAYOUTS[_choose("layout", layout, LAYOUTS)], max_factors)
+
+
+def make_page(
+    derivation: Derivation,
+    layout: Layout,
+    limit: int = MAX_FACTORS,
+    notation: str | None = None,
+    naming: str | None = None,
+    points: bool = False,
+    shared: bool = False,
+    expand: bool = False,
+    vec: bool = False,
+    index: str = "as-typed",  # noqa: ARG001  (for the writer)
+) -> Page:
+    """The page of a derivation, with what the options leave open filled in."""
+    tape = derivation.tape
+    if shared and expand:
+        raise OptionError("shared adjoints and expanded sums exclude each other")
+    if shared and not derivation.lines:
+        derivation = derive_blocks(tape, derivation.output, derivation.variables, derivation.label, shared=True)
+    elif expand:
+        derivation = expand_derivation(derivation, limit)
+    chosen = _choose("notation", notation or ("jacobian" if tape.nested else "partial"), NOTATIONS)
+    named = naming or ("inputs" if chosen == "jacobian" and tape.nested else "outputs")
+    labels = Labels(tape, derivation.output, _choose("naming", named, NAMINGS))
+    return Page(derivation, layout, NOTATIONS[chosen], labels, points, vec)
+
+
+def derivation_notices(derivation: Derivation) -> Iterator[str]:
+    """What a reader of a derivation should know: variables without effect, adjoints that got names."""
+    tape = derivation.tape
+    for variable, root in zip(derivation.variables, derivation.blocks, strict=True):
+        if root == ZERO:
+            yield f"{tape.names[derivation.output]} does not depend on {tape.names[variable]}: its block is 0"
+    if derivation.overflow:
+        yield "written out, the blocks would pass the limit on factors: shared adjoints got names instead"
+
+
+def _choose(what: str, value: str, known: Iterable[str]) -> str:
+    if value not in known:
+        raise OptionError(f"there is no {what} {value!r}", hint=suggest(value, known) or f"choose one of {', '.join(known)}")
+    return value

@@ -1,0 +1,76 @@
+"""Numerator, denominator and mixed layout: the only module that transposes and reverses.
+
+Derivations are made in numerator layout. Denominator layout is its dual: every product reversed, every factor replaced by
+its adjoint. Mixed layout keeps Jacobians in numerator layout and gives the gradient of a scalar the shape of its variable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from jacobian_chain.maps import Map
+from jacobian_chain.tape import Shape
+
+
+class Layout(NamedTuple):
+    """One layout: whether the derivative of a scalar and of an array is transposed against numerator layout."""
+
+    name: str
+    transposes_scalar: bool
+    transposes_array: bool
+    description: str
+
+    def transposes(self, of: Shape) -> bool:
+        """Whether the derivative of a value of this shape is the adjoint of its Jacobian."""
+        return self.transposes_scalar if of.is_scalar else self.transposes_array
+
+
+NUMERATOR = Layout("numerator", False, False, "rows belong to the output: a scalar's derivative is a row")
+DENOMINATOR = Layout("denominator", True, True, "rows belong to the variable: products are reversed, factors transposed")
+MIXED = Layout("mixed", True, False, "Jacobians as in numerator layout, a scalar's gradient in the shape of its variable")
+LAYOUTS = {layout.name: layout for layout in (NUMERATOR, DENOMINATOR, MIXED)}
+
+
+def adjoint(maps: Sequence[Map]) -> tuple[Map, ...]:
+    """Every node's adjoint under the node's own index: (A B)ᵀ = Bᵀ Aᵀ, (A + B)ᵀ = Aᵀ + Bᵀ. Its own inverse.
+
+    >>> maps = (Map("partial", 7), Map("partial", 8), Map("product", args=(0, 1)))
+    >>> [node.args for node in adjoint(maps)][-1], adjoint(maps)[0].adjoint
+    ((1, 0), True)
+    >>> adjoint(adjoint(maps)) == maps
+    True
+    """
+    return tuple(
+        node._replace(args=node.args[::-1])
+        if node.kind == "product"
+        else node._replace(adjoint=not node.adjoint)
+        if node.kind in ("partial", "total", "scale")
+        else node
+        for node in maps
+    )
+
+
+def block_shape(of: Shape, by: Shape, layout: Layout, on_vec: bool) -> Shape:
+    """The shape of d of / d by (the table of layouts); ``on_vec`` also for a scalar's derivative by a matrix.
+
+    >>> str(block_shape(Shape("1", "1"), Shape("m", "n"), NUMERATOR, False))
+    'n x m'
+    >>> str(block_shape(Shape("p", "1"), Shape("m", "n"), NUMERATOR, False))
+    'p x m*n'
+    """
+    if of.is_matrix and by.is_scalar and not on_vec:
+        shape = of
+    elif of.is_scalar and by.is_matrix and not on_vec:
+        shape = Shape(by.columns, by.rows)
+    else:
+        shape = Shape(entries(of), entries(by))
+    return Shape(shape.columns, shape.rows) if layout.transposes(of) else shape
+
+
+def entries(shape: Shape) -> str:
+    """How many entries an array has, as text."""
+    if shape.rows.isdecimal() and shape.columns.isdecimal():
+        return str(int(shape.rows) * int(shape.columns))
+    sizes = [size for size in shape if size != "1"]
+    return "*".join(sizes) or "1"

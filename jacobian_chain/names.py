@@ -1,0 +1,279 @@
+"""What the whole text says of its names: which superscripts are indices, which words are products, which names are values.
+
+A superscript can be an index or a power, and ``Wx`` a name or a product; only the text as a whole can tell. This pass goes
+over the tokens before they are parsed and leaves no such question open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from jacobian_chain.errors import Notice, ReadingError
+from jacobian_chain.tokens import Spelling, Tokens, spell
+
+FUNCTIONS = frozenset(
+    (
+        "exp log ln sqrt sin cos tan sinh cosh tanh sigmoid relu leaky_relu elu softplus silu gelu abs sign erf "
+        "max min softmax logsoftmax softmax_rows softmax_columns layernorm sum mean tr det logdet logsumexp CE "
+        "diag vec kron ones zeros"
+    ).split()
+)
+"""Names of the concrete language's functions."""
+
+FUNCTION_KEYS = {spell(*name.split("_", 1)).key: name for name in FUNCTIONS}
+"""Key of a function's name, as the tokens spell it, to its name."""
+
+OPENING = {"(": ")", "[": "]", "{": "}", "begin-grid": "end-grid"}
+CLOSING = {close: open_ for open_, close in OPENING.items()}
+
+
+class Segment(NamedTuple):
+    """One statement's tokens. ``mark`` is its ``=`` or ``:`` (``start - 1`` without one), ``head`` the names left of it."""
+
+    start: int
+    end: int
+    mark: int
+    head: frozenset[int]
+
+    def is_declaration(self, tokens: Tokens) -> bool:
+        """Whether the statement declares shapes rather than defines a value."""
+        return self.mark >= self.start and tokens.kinds[self.mark] != "="
+
+
+class Names:
+    """Keys of the names that are values, that the text declares or defines, and how each name was first typed."""
+
+    def __init__(self, values: Collection[str] = (), known: Collection[str] = ()) -> None:
+        self.values = set(values)
+        self.declared = {*values, *known}
+        self.spellings: dict[str, Spelling] = {}
+        self.notices: list[Notice] = []
+
+
+@dataclass(frozen=True, slots=True)
+class Superscript:
+    """A superscript in the form of an index; ``certain`` where it cannot be a power (brackets)."""
+
+    base: int
+    index: str
+    end: int
+    certain: bool
+
+
+def outline(tokens: Tokens, start: int, end: int) -> Segment:
+    """Find the mark of a statement and the names left of it."""
+    kinds = tokens.kinds
+    depth, mark = 0, start - 1
+    for i in range(start, end):
+        kind = kinds[i]
+        if kind == "=" or kind == ":" or kind == "in" or (kind == "name" and is_membership(tokens, i, end)):
+            if depth == 0:
+                mark = i
+                break
+        elif kind in OPENING:
+            depth += 1
+        elif kind in CLOSING:
+            depth -= 1
+    head, braces = set(), 0
+    for j in range(start, mark):
+        braces += (kinds[j] == "{") - (kinds[j] == "}")
+        if kinds[j] == "name" and braces == 0 and (j == start or kinds[j - 1] != "^"):
+            head.add(j)
+    return Segment(start, end, mark, frozenset(head))
+
+
+def is_membership(tokens: Tokens, i: int, end: int) -> bool:
+    """Whether the name at ``i`` is the word in of ``y in R^m``."""
+    if tokens.spelling(i).key != "in" or i + 1 >= end or tokens.kinds[i + 1] != "name":
+        return False
+    return tokens.spelling(i + 1).key == "R"
+
+
+def resolve(tokens: Tokens, ranges: Iterable[tuple[int, int]], names: Names) -> tuple[Tokens, list[Segment]]:
+    """Tokens and statements with superscript indices joined to their names and run-together words split.
+
+    Raises:
+        ReadingError: a superscript has two readings that matter.
+    """
+    segments = [outline(tokens, start, end) for start, end in ranges]
+    joined = _find_indices(tokens, segments, names)
+    if joined:
+        tokens, segments = _replace(tokens, segments, {i: ((_raise(tokens, s),), s.end) for i, s in joined.items()})
+    splits = _find_products(tokens, segments, names)
+    if splits:
+        tokens, segments = _replace(tokens, segments, {i: (parts, i + 1) for i, parts in splits.items()})
+    _find_values(tokens, segments, names)
+    return tokens, segments
+
+
+def superscript_at(tokens: Tokens, i: int, end: int) -> Superscript | None:
+    """The superscript on the name ``i``, if it has the form of an index."""
+    kinds, j = tokens.kinds, i + 2
+    brackets: list[str] = []
+    while j < end and kinds[j] in ("{", "(", "["):
+        brackets.append(kinds[j])
+        j += 1
+    parts: list[str] = []
+    while j < end and kinds[j] in ("number", "name", "+", "-", ",") and (brackets or not parts):
+        value = tokens.values[j]
+        parts.append(value.key if isinstance(value, Spelling) else value)
+        j += 1
+    if not parts or parts[0] in ("-", "+", ",", "T") or (brackets == ["("] and len(parts) > 1):
+        return None
+    for bracket in reversed(brackets):
+        if j >= end or kinds[j] != OPENING[bracket]:
+            return None
+        j += 1
+    return Superscript(i, "".join(parts), j, "[" in brackets or brackets == ["{", "("])
+
+
+def _raise(tokens: Tokens, found: Superscript) -> Spelling:
+    return tokens.spelling(found.base).with_superscript(found.index)
+
+
+def _find_indices(tokens: Tokens, segments: list[Segment], names: Names) -> dict[int, Superscript]:
+    """The superscripts that are indices, by the token of their name.
+
+    One is an index in brackets or on a left side, on a layer that is applied, where the name that it makes is declared or
+    stands elsewhere, as ``^0`` or ``^1`` (which nobody writes as a power) or beside such a sibling, and where a layer
+    bears the same one. With the name without superscript in use too, both readings are possible: the text is refused.
+    """
+    kinds = tokens.kinds
+    joined: dict[int, Superscript] = {}
+    pending: list[tuple[Superscript, bool]] = []
+    plain: set[str] = set()  # keys that stand somewhere without superscript, layers included
+    bare: set[str] = set()  # those of them that are values used as such
+    for segment in segments:
+        declaration = segment.is_declaration(tokens)
+        for i in range(segment.start, segment.mark if declaration else segment.end):
+            if kinds[i] != "name":
+                continue
+            after = kinds[i + 1] if i + 1 < segment.end else ""
+            key = tokens.spelling(i).key
+            if after == "^":
+                found = superscript_at(tokens, i, segment.end)
+                if found is not None:
+                    if found.certain or i in segment.head:
+                        joined[i] = found
+                    else:
+                        pending.append((found, found.end < segment.end and kinds[found.end] == "("))
+                    continue
+            plain.add(key)
+            if declaration or (i > segment.mark and after != "(" and key not in FUNCTION_KEYS):
+                bare.add(key)
+            if i in segment.head:
+                names.declared.add(key)
+    certain = {_raise(tokens, found).key for found in joined.values()}
+    names.declared |= certain
+    if not pending:
+        return joined
+    named = plain | names.declared
+    layers: set[str] = set()
+    families: set[str] = set()
+    for found, applied in pending:
+        key = tokens.spelling(found.base).key
+        if applied and key not in bare and key not in FUNCTION_KEYS:
+            joined[found.base] = found
+            layers.add(found.index)
+            named.add(_raise(tokens, found).key)
+        if found.index in ("0", "1"):
+            families.add(key)
+    for found, _ in pending:
+        name, key = tokens.spelling(found.base), _raise(tokens, found).key
+        if found.base in joined or name.key in FUNCTION_KEYS:
+            continue
+        sibling = found.index.isdecimal() and (name.key in families or not named.isdisjoint((name.key + "0", name.key + "1")))
+        if found.index in ("0", "1") or key in certain:
+            joined[found.base] = found
+        elif name.key in bare and (key in named or sibling):
+            shown = tokens.source.text[tokens.starts[found.base] : tokens.ends[found.end - 1]]
+            raise ReadingError(
+                f"{shown} has two readings here: the name {key}, or {name.key} to the power {found.index}",
+                tokens.place(found.base, found.end - 1),
+                f"write {name.key}_{found.index} for the name and ({name.key})^{found.index} for the power",
+            )
+        elif name.key not in bare and (key in named or sibling or (found.index in layers and name.key != "e")):
+            joined[found.base] = found
+    return joined
+
+
+def _find_products(tokens: Tokens, segments: list[Segment], names: Names) -> dict[int, tuple[Spelling, ...]]:
+    """Words such as ``Wx`` that must be a product: both parts are names of the problem and the word itself is not."""
+    kinds = tokens.kinds
+    words: dict[str, list[int]] = {}
+    alone = set(names.declared)
+    for segment in segments:
+        if segment.is_declaration(tokens):
+            continue
+        for i in range(segment.mark + 1, segment.end):
+            if kinds[i] == "name" and not (i + 1 < segment.end and kinds[i + 1] == "("):
+                name = tokens.spelling(i)
+                if len(name.base) == 1:
+                    alone.add(name.key)
+                elif name.key not in names.declared and name.key not in FUNCTION_KEYS:
+                    words.setdefault(name.key, []).append(i)
+    splits: dict[int, tuple[Spelling, ...]] = {}
+    for places in words.values():
+        name = tokens.spelling(places[0])
+        word = name.base + name.accent + name.index
+        for cut in range(1, len(word)):
+            if word[cut].isalpha() and {spell(word[:cut]).key, spell(word[cut:]).key} <= alone:
+                splits.update(dict.fromkeys(places, (spell(word[:cut]), spell(word[cut:]))))
+                break
+        else:
+            if len(word) == 2 and (word[0] in alone or word[1] in alone):
+                notice = f"{word} is read as one name; write {word[0]} {word[1]} for a product"
+                names.notices.append(Notice(notice, tokens.place(places[0])))
+    return splits
+
+
+def _find_values(tokens: Tokens, segments: list[Segment], names: Names) -> None:
+    """Fill in which names are values, and how each name was typed; a spelling that shows its index is preferred."""
+    kinds, values, spellings = tokens.kinds, names.values, names.spellings
+    applied: set[str] = set()
+    primed: list[str] = []
+    for segment in segments:
+        declaration = segment.is_declaration(tokens)
+        for i in range(segment.start, segment.mark if declaration else segment.end):
+            if kinds[i] != "name":
+                continue
+            name = tokens.spelling(i)
+            key = name.key
+            known = spellings.get(key)
+            if known is None or (name.index and not known.index):
+                spellings[key] = name
+            after = kinds[i + 1] if i + 1 < segment.end else ""
+            if i in segment.head:
+                if declaration or after != "(":
+                    values.add(key)
+            elif after == "(":
+                applied.add(key)
+            elif after == "'":
+                primed.append(key)
+                if i + 2 < segment.end and kinds[i + 2] in ("(", "'"):
+                    applied.add(key)
+            elif key not in FUNCTION_KEYS:
+                values.add(key)
+    values.update(key for key in primed if key not in applied and key not in FUNCTION_KEYS)
+
+
+def _replace(
+    tokens: Tokens, segments: list[Segment], replacements: dict[int, tuple[tuple[Spelling, ...], int]]
+) -> tuple[Tokens, list[Segment]]:
+    """Tokens in which each replaced name token, with what follows up to an end, gives way to other names."""
+    result = Tokens(tokens.source, [], [], [], [])
+    fresh = []
+    for segment in segments:
+        begin, i = len(result.kinds), segment.start
+        while i < segment.end:
+            names, stop = replacements.get(i, (None, i + 1))
+            for value in (tokens.values[i],) if names is None else names:
+                result.kinds.append(tokens.kinds[i])
+                result.values.append(value)
+                result.starts.append(tokens.starts[i])
+                result.ends.append(tokens.ends[stop - 1])
+            i = stop
+        fresh.append(outline(result, begin, len(result.kinds)))
+    return result, fresh

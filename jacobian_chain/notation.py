@@ -1,0 +1,450 @@
+r"""Notations: one record each, which says with what symbol a factor is written.
+
+A :class:`Symbol` is what stands on paper, ``J_{x_3} L_3`` or ``\frac{\partial x_3}{\partial x_2}``. Writing picks the symbol of a
+linear map, reading finds the map of a symbol, and each notation does both from the same record.
+
+Some symbols mean the same matrix whatever the layout: ``J`` and ``\partial_1 f`` are Jacobians in numerator layout, ``\nabla`` has
+the shape of its variable. A fraction means what the layout says; that is the difference between the two ways of writing
+a reversed product, with ⊤ on every factor or without.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import NamedTuple
+
+from jacobian_chain.derivation import Derivation
+from jacobian_chain.errors import OptionError, ReadingError, Source
+from jacobian_chain.layout import Layout
+from jacobian_chain.maps import Map
+from jacobian_chain.syntax import Node, Program, read_expression
+from jacobian_chain.tape import Shape, Step, Tape
+from jacobian_chain.tokens import Spelling, spell
+
+
+class Symbol(NamedTuple):
+    """A factor on paper. ``kind`` is ``J``, ``∂`` or ``d`` (fractions), ``∇`` or ``slot``.
+
+    ``of`` is what is differentiated, ``by`` the variables that the symbol names, ``slot`` the number of an argument, ``at`` the
+    evaluation point, ``vec_of`` and ``vec_by`` say that a matrix is taken as the vector of its columns.
+    """
+
+    kind: str
+    of: Spelling
+    by: tuple[Spelling, ...] = ()
+    slot: int = 0
+    at: tuple[Spelling, ...] | None = None
+    vec_of: bool = False
+    vec_by: bool = False
+
+    @property
+    def identity(self) -> tuple[object, ...]:
+        """What a reader can tell apart: everything but how names were typed."""
+        at = None if self.at is None else tuple(name.key for name in self.at)
+        return (self.kind, self.of.key, tuple(name.key for name in self.by), self.slot, at)
+
+
+class Notation(NamedTuple):
+    """One way of writing factors.
+
+    Attributes:
+        name: as on the command line.
+        local: kind of the symbol of one layer's derivative.
+        total: kind of the symbol of a derivative through the graph, and of the left side.
+        gradients: layouts in which the derivative of a scalar is written ∇.
+        scalar_only: whether the output must be a scalar.
+        dotted: whether a dot stands between factors.
+        description: one line.
+    """
+
+    name: str
+    local: str
+    total: str
+    gradients: frozenset[str]
+    scalar_only: bool
+    dotted: bool
+    description: str
+
+
+_NOWHERE: frozenset[str] = frozenset()
+_MIXED = frozenset({"mixed"})
+_ALWAYS = frozenset({"numerator", "denominator", "mixed"})
+
+NOTATIONS = {
+    notation.name: notation
+    for notation in (
+        Notation("jacobian", "J", "J", _MIXED, False, True, r"J_{x_3} L_3 \cdot J_{\theta_2} L_2"),
+        Notation("partial", "∂", "∂", _NOWHERE, False, False, r"\frac{\partial x_3}{\partial x_2} \frac{\partial x_2}{\partial \theta_2}"),
+        Notation(
+            "total",
+            "∂",
+            "d",
+            _NOWHERE,
+            False,
+            False,
+            r"left side and adjoints \frac{\mathrm{d} L}{\mathrm{d} x}, layers \frac{\partial x_3}{\partial x_2}",
+        ),
+        Notation("nabla", "J", "∇", _ALWAYS, True, True, r"\nabla_{x_3} \ell for scalars, J_{x_2} f_3 else"),
+        Notation("slots", "slot", "J", _NOWHERE, False, True, r"\partial_1 f, the derivative in the first argument"),
+    )
+}
+"""The notations by name."""
+
+
+class Labels:
+    """What values, slots and layers are called on paper, fresh names included.
+
+    ``naming`` is ``inputs`` (an unnamed value is called after the layer that takes it: x³ is the input of L³) or ``outputs`` (after
+    the layer that computes it: x₃ is the value of f₃). Named values keep their names, and fresh names meet no other.
+    """
+
+    def __init__(self, tape: Tape, output: int, naming: str) -> None:
+        self.tape = tape
+        self.output = output
+        self.naming = naming
+        self._taken = {*tape.names, *tape.spellings, *tape.layers(), *(name for name, _ in tape.groups)}
+        self._values: dict[int, Spelling] = {}
+        self._slots: dict[tuple[int, int], Spelling] = {}
+
+    def name(self, key: str) -> Spelling:
+        """The spelling of a name of the problem."""
+        return self.tape.spellings.get(key) or spell(key)
+
+    def layer(self, step: int) -> Spelling:
+        """The layer of a step."""
+        return self.name(self._step(step).name)
+
+    def value(self, value: int) -> Spelling:
+        """A value's own name, or a fresh one."""
+        known = self._values.get(value)
+        if known is None:
+            key = self.tape.names[value]
+            known = self._values[value] = self.name(key) if key else self._fresh(value)
+        return known
+
+    def slot(self, step: int, slot: int) -> Spelling:
+        """The name of what stands in an argument of a layer."""
+        source = self._step(step).inputs[slot]
+        if self.naming != "inputs" or self.tape.names[source]:
+            return self.value(source)
+        known = self._slots.get((step, slot))
+        if known is None:
+            unnamed = sum(not self.tape.names[value] for value in self._step(step).inputs)
+            known = self._slots[step, slot] = self._fresh(step, f",{slot + 1}" if unnamed > 1 else "")
+        return known
+
+    def point(self, step: int) -> tuple[Spelling, ...]:
+        """The arguments at which a layer's derivative is evaluated."""
+        return tuple(self.slot(step, slot) for slot in range(len(self._step(step).inputs)))
+
+    def _step(self, value: int) -> Step:
+        return self.tape.steps[value - self.tape.leaves]
+
+    @cached_property
+    def _letter(self) -> str:
+        """The letter of fresh names: that of the leaf which the first arguments lead to."""
+        value = self.output
+        while value >= self.tape.leaves and self._step(value).inputs:
+            value = self._step(value).inputs[0]
+        base = self.name(self.tape.names[value]).base if value < self.tape.leaves else "x"
+        return base if len(base) == 1 and base.isalpha() and base.isascii() else "x"
+
+    def _fresh(self, step: int, suffix: str = "") -> Spelling:
+        """A name that nothing else bears, after the index of a step's layer or else its place."""
+        layer = self.name(self._step(step).name) if self._step(step).name else None
+        place = str(step - self.tape.leaves + 1)
+        index = layer.index if layer is not None and layer.index else place
+        raised = layer is not None and layer.raised
+        for candidate in (index, place, *(f"{place}{prime}" for prime in ("a", "b", "c", "d"))):
+            key = self._letter + candidate + suffix
+            if key not in self._taken:
+                break
+        while key in self._taken:
+            candidate += "a"
+            key = self._letter + candidate + suffix
+        self._taken.add(key)
+        return Spelling(key, self._letter, "", candidate + suffix, raised)
+
+
+class Page:
+    """Writes and reads the factors of one derivation, in one layout, notation and naming.
+
+    Raises:
+        OptionError: the notation cannot write this derivation.
+    """
+
+    def __init__(self, derivation: Derivation, layout: Layout, notation: Notation, labels: Labels, points: bool, vec: bool = False) -> None:
+        self.derivation = derivation
+        self.tape = derivation.tape
+        self.layout = layout
+        self.notation = notation
+        self.labels = labels
+        self.points = points
+        scalar = self.tape.shapes[derivation.output].is_scalar
+        if notation.scalar_only and not scalar:
+            name = labels.value(derivation.output).key
+            raise OptionError(f"the notation {notation.name} is for scalar outputs, and {name} is none", hint="use --notation jacobian")
+        separate = len(derivation.variables) == 1 or layout.transposes_scalar is not layout.transposes_array
+        self.matrix_form = frozenset(
+            value for value, fed in zip(derivation.variables, derivation.scalar_fed, strict=True) if scalar and fed and separate and not vec
+        )
+        self.notices: list[str] = []
+        self._pointed: set[tuple[int, int]] = set()
+        self._upright: set[tuple[int, int]] = set()
+        self._symbols: dict[tuple[str, int, int], Symbol] = {}
+        self._tell_apart()
+
+    # --- writing ---
+
+    def symbol(self, node: Map) -> Symbol:
+        """The symbol of a ``partial`` or ``total`` node."""
+        key = (node.kind, node.of, node.by)
+        known = self._symbols.get(key)
+        if known is None:
+            known = self._symbols[key] = self._local(node.of, node.by) if node.kind == "partial" else self.total(node.of, (node.by,))
+        return known
+
+    def _local(self, value: int, slot: int) -> Symbol:
+        source = self.tape.steps[value - self.tape.leaves].inputs[slot]
+        of, by = self.tape.shapes[value], self.tape.shapes[source]
+        kind = self._kind(self.notation.local, of)
+        at = self.labels.point(value) if self.points or (value, slot) in self._pointed else None
+        vec_of, vec_by = self._on_vec(of, by, source)
+        if kind == "slot":
+            return Symbol(kind, self.labels.layer(value), (), slot + 1, at, vec_of, vec_by)
+        name = self._numerator(value) if kind == "∂" else self.labels.layer(value)
+        return Symbol(kind, name, (self.labels.slot(value, slot),), 0, at, vec_of, vec_by)
+
+    def total(self, of: int, by: tuple[int, ...], label: str = "") -> Symbol:
+        """The symbol of d value / d values, as on a left side; ``label`` stands for all variables together."""
+        shapes = self.tape.shapes
+        upright = len(by) == 1 and (of, by[0]) in self._upright
+        kind = "d" if upright else self._kind(self.notation.total, shapes[of])
+        if label:
+            return Symbol(kind, self.labels.value(of), (self.labels.name(label),))
+        vec_of, vec_by = self._on_vec(shapes[of], shapes[by[0]], by[0]) if len(by) == 1 else (False, False)
+        return Symbol(kind, self.labels.value(of), tuple(self.variable(value) for value in by), 0, None, vec_of, vec_by)
+
+    def variable(self, value: int) -> Spelling:
+        """What a value is called as a variable; with naming by inputs the slot that it feeds, where that is one."""
+        if not self.tape.names[value] and self.labels.naming == "inputs":
+            uses = self._slots_of.get(value, [])
+            if len(uses) == 1:
+                return self.labels.slot(*uses[0])
+        return self.labels.value(value)
+
+    @cached_property
+    def _slots_of(self) -> dict[int, list[tuple[int, int]]]:
+        """The layers' slots that each unnamed value feeds; a sum is not a layer, and makes it count as several."""
+        found: dict[int, list[tuple[int, int]]] = {}
+        for value, step in enumerate(self.tape.steps, self.tape.leaves):
+            for slot, source in enumerate(step.inputs):
+                if not self.tape.names[source]:
+                    found.setdefault(source, []).extend([(value, slot)] * (1 if step.operation == "layer" else 2))
+        return found
+
+    def is_transposed(self, symbol: Symbol, node: Map) -> bool:
+        """Whether a node is the transpose of what its symbol means; never for a single number."""
+        of, by = self.shapes(node)
+        if of.is_scalar and by.is_scalar:
+            return False
+        return node.adjoint is not self._means_adjoint(symbol.kind, of)
+
+    def shapes(self, node: Map) -> tuple[Shape, Shape]:
+        """Shapes of what a ``partial`` or ``total`` node differentiates, and by what."""
+        shapes = self.tape.shapes
+        if node.kind == "total":
+            return shapes[node.of], shapes[node.by]
+        return shapes[node.of], shapes[self.tape.steps[node.of - self.tape.leaves].inputs[node.by]]
+
+    def means_adjoint(self, symbol: Symbol, of: int) -> bool:
+        """Whether a left side's symbol already means the adjoint of the Jacobian."""
+        return self._means_adjoint(symbol.kind, self.tape.shapes[of])
+
+    def _means_adjoint(self, kind: str, of: Shape) -> bool:
+        if kind in ("J", "slot"):
+            return False
+        return kind == "∇" or self.layout.transposes(of)
+
+    def _kind(self, kind: str, of: Shape) -> str:
+        """∇ for a scalar where the notation writes it so; and J for everything that ∇ is not for."""
+        if kind in ("∂", "d", "slot"):
+            return kind
+        return "∇" if of.is_scalar and self.layout.name in self.notation.gradients else "J"
+
+    def _numerator(self, step: int) -> Spelling:
+        """What stands on top of a fraction: the value's name, or the layer's where it has none or is called after its input."""
+        if self.tape.names[step] and not (self.labels.naming == "inputs" and self.tape.nested):
+            return self.labels.value(step)
+        if self.labels.naming == "outputs" and self.tape.nested:
+            return self.labels.value(step)
+        return self.labels.layer(step)
+
+    def _on_vec(self, of: Shape, by: Shape, variable: int) -> tuple[bool, bool]:
+        """Which side must be written as a vector, because its table shape would not fit a product."""
+        return of.is_matrix and by.is_scalar, by.is_matrix and of.is_scalar and variable not in self.matrix_form
+
+    def _tell_apart(self) -> None:
+        """Choose points or an upright d where two factors would look the same; refuse where that does not help."""
+        groups: dict[tuple[object, ...], list[Map]] = {}
+        for node in self.derivation.maps:
+            if node.kind == "partial":
+                groups.setdefault(self.symbol(node).identity, []).append(node)
+        clashing = [node for group in groups.values() if len(group) > 1 for node in group]
+        if clashing and not self.points:
+            self._pointed.update((node.of, node.by) for node in clashing)
+            self._symbols.clear()
+        again: dict[tuple[object, ...], Map] = {}
+        for node in clashing:
+            other = again.setdefault(self.symbol(node).identity, node)
+            if other is not node:
+                layer, held = self.labels.layer(node.of).key, self.labels.slot(node.of, node.by).key
+                slots = f"the slots {other.by + 1} and {node.by + 1} of {layer}"
+                raise OptionError(
+                    f"the notation {self.notation.name} cannot tell {slots} apart: both hold {held}",
+                    hint="use --notation slots",
+                )
+        if self._pointed:
+            layers = ", ".join(dict.fromkeys(self.labels.layer(node.of).key for node in clashing))
+            self.notices.append(f"{layers} is applied more than once: evaluation points tell its derivatives apart")
+        self._choose_upright({identity[:-1] for identity in groups})
+
+    def _choose_upright(self, local: set[tuple[object, ...]]) -> None:
+        """Write d where a derivative through the graph would look like the derivative of one layer."""
+        derivation = self.derivation
+        blocks = [(derivation.output, variable, True, root) for variable, root in zip(derivation.variables, derivation.blocks, strict=True)]
+        for of, by, is_block, root in [*((line.of, line.by, False, line.map) for line in derivation.definitions), *blocks]:
+            if self.total(of, (by,)).identity[:-1] in local and (is_block or not self.is_trivial(of, by, root)):
+                self._upright.add((of, by))
+
+    def is_trivial(self, of: int, by: int, root: int) -> bool:
+        """Whether a definition only says that a derivative is the factor which looks the same."""
+        node = self.derivation.maps[root]
+        return node.kind == "partial" and self.symbol(node).identity[:-1] == self.total(of, (by,)).identity[:-1]
+
+    # --- reading ---
+
+    def read(self, text: str) -> Map:
+        r"""The node that a written factor means.
+
+        Raises:
+            ReadingError: it is no factor of this derivation.
+
+        >>> from jacobian_chain.derivation import derive
+        >>> from jacobian_chain.layout import DENOMINATOR
+        >>> from jacobian_chain.reading import read_composition
+        >>> tape = read_composition(Source("y = f(g(x, t), u)")).tape
+        >>> page = Page(derive(tape, 4, [1]), DENOMINATOR, NOTATIONS["jacobian"], Labels(tape, 4, "inputs"), False)
+        >>> page.read(r"(J_{t} g)^{\top}")
+        Map(kind='partial', of=3, by=1, coefficient=Fraction(1, 1), args=(), adjoint=True)
+        """
+        tape = self.tape
+        fresh = {name.key for name in (*self.labels._values.values(), *self.labels._slots.values())}
+        values = {name for name in tape.names if name} | fresh
+        program = read_expression(Source(text, "factor"), values, {*tape.spellings, *fresh})
+        root, transposed = len(program.nodes) - 1, False
+        while program.nodes[root].kind == "transpose":
+            root, transposed = program.nodes[root].args[0], not transposed
+        symbol = read_symbol(program, root)
+        node = None if symbol is None else self._by_identity.get(symbol.identity)
+        if node is None and symbol is not None:
+            node = self._read_total(symbol)
+        if node is None or symbol is None:
+            raise ReadingError(
+                f"{text} is no factor of this derivation in the notation {self.notation.name}",
+                program.tokens.place(0, len(program.tokens.kinds) - 1),
+            )
+        of, by = self.shapes(node)
+        adjoint = self._means_adjoint(symbol.kind, of) is not transposed
+        return node._replace(adjoint=adjoint and not (of.is_scalar and by.is_scalar))
+
+    @cached_property
+    def _by_identity(self) -> dict[tuple[object, ...], Map]:
+        found = {}
+        for value, step in enumerate(self.tape.steps, self.tape.leaves):
+            if step.operation == "layer":
+                for slot in range(len(step.inputs)):
+                    node = Map("partial", value, slot)
+                    symbol = self.symbol(node)
+                    found[symbol.identity] = node
+                    if len(step.inputs) == 1 and symbol.at is not None:
+                        found[symbol._replace(by=()).identity] = node
+        return found
+
+    def _read_total(self, symbol: Symbol) -> Map | None:
+        """The derivative of one value by another, as named on paper."""
+        if len(symbol.by) != 1 or symbol.slot:
+            return None
+        named = {
+            self.labels.value(value).key: value
+            for value in range(len(self.tape.names))
+            if self.tape.names[value] or value in self.labels._values
+        }
+        by = {**named, **{self.variable(value).key: value for value in self._slots_of}}
+        of = named.get(symbol.of.key)
+        variable = by.get(symbol.by[0].key)
+        return None if of is None or variable is None else Map("total", of, variable)
+
+
+def read_symbol(program: Program, root: int) -> Symbol | None:
+    r"""The symbol that a tree is, None if it has no such form.
+
+    >>> program = read_expression(Source(r"\frac{\partial x_3}{\partial x_2}"))
+    >>> symbol = read_symbol(program, len(program.nodes) - 1)
+    >>> symbol.kind, symbol.of.key, symbol.by[0].key
+    ('∂', 'x3', 'x2')
+    """
+    nodes = program.nodes
+    node = nodes[root]
+    at: tuple[Spelling, ...] | None = None
+    if node.kind == "product" and len(node.args) == 2 and nodes[node.args[0]].kind in ("product", "divide"):
+        point = nodes[node.args[1]]
+        names = [nodes[arg] for arg in point.args] if point.kind == "tuple" else [point]
+        bracketed = program.tokens.kinds[point.start] == "("
+        if bracketed and all(name.kind == "name" for name in names):
+            at = tuple(_spelling(program, name) for name in names)
+            node = nodes[node.args[0]]
+    if node.kind == "divide":
+        return _read_fraction(program, node, at)
+    if node.kind != "product" or not all(nodes[arg].kind in ("name", "call") for arg in node.args):
+        return None
+    operator, of = nodes[node.args[0]], nodes[node.args[1]]
+    if operator.kind != "name":
+        return None
+    head = _spelling(program, operator)
+    name, vec_of = _read_vec(program, of)
+    if name is None:
+        return None
+    if head.base == "∂" and head.index.isdecimal():
+        return Symbol("slot", name, (), int(head.index), at, vec_of)
+    if head.base not in ("J", "∇", "D"):
+        return None
+    vec_by = head.index.startswith("vec")
+    index = head.index.removeprefix("vec")
+    by = tuple(spell(part) for part in index.split(",")) if index else ()
+    return Symbol("∇" if head.base == "∇" else "J", name, by, 0, at, vec_of, vec_by)
+
+
+def _read_fraction(program: Program, node: Node, at: tuple[Spelling, ...] | None) -> Symbol | None:
+    found: list[tuple[str, Spelling, bool]] = []
+    for arg in node.args:
+        side = program.nodes[arg]
+        if side.kind != "product" or program.nodes[side.args[0]].value not in ("∂", "d"):
+            return None
+        name, vec = _read_vec(program, program.nodes[side.args[1]])
+        if name is None:
+            return None
+        found.append((program.nodes[side.args[0]].value, name, vec))
+    (kind, of, vec_of), (below, by, vec_by) = found
+    return Symbol(kind, of, (by,), 0, at, vec_of, vec_by) if kind == below else None
+
+
+def _read_vec(program: Program, node: Node) -> tuple[Spelling | None, bool]:
+    """A name, or ``vec`` of a name."""
+    vec = node.kind == "call" and program.nodes[node.args[0]].value == "vec"
+    inner = program.nodes[node.args[1]] if vec else node
+    return (_spelling(program, inner) if inner.kind == "name" else None), vec
+
+
+def _spelling(program: Program, node: Node) -> Spelling:
+    return program.tokens.spelling(node.start) if program.tokens.kinds[node.start] == "name" else spell(node.value)

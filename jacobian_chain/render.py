@@ -1,0 +1,272 @@
+"""A derivation on a page: products, sums and blocks in an output language."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from fractions import Fraction
+
+from jacobian_chain.derivation import Derivation, Line
+from jacobian_chain.layout import Layout, adjoint
+from jacobian_chain.maps import IDENTITY, ONE, ZERO, Map, count_references
+from jacobian_chain.notation import Labels, Page
+from jacobian_chain.tape import Tape
+from jacobian_chain.writers import Writer
+
+BLOCKS_A_LINE = 4
+"""How many blocks of a row stand on one line."""
+
+
+def orient(derivation: Derivation, layout: Layout) -> tuple[Map, ...]:
+    """The nodes of a derivation as the layout has them: as they are, or their adjoints."""
+    of = derivation.tape.shapes[derivation.output]
+    return adjoint(derivation.maps) if layout.transposes(of) else derivation.maps
+
+
+def render(page: Page, writer: Writer) -> str:
+    """The whole derivation: the row or column of blocks, or one equation a line, then the names that it uses."""
+    derivation, layout = page.derivation, page.layout
+    tape = derivation.tape
+    of = tape.shapes[derivation.output]
+    maps = orient(derivation, layout)
+    lines = derivation.lines
+    roots = derivation.blocks if not lines else tuple(line.map for line in lines)
+    text = Composer(page, writer, maps, (*roots, *(line.map for line in derivation.definitions if not lines)))
+    named = {(line.of, line.by) for line in derivation.definitions}
+    if lines:
+        shown = [line for line in lines if (line.of, line.by) not in named or not page.is_trivial(line.of, line.by, line.map)]
+        return writer.lines([text.equation(line) for line in shown])
+    blocks = [Line(derivation.output, variable, root) for variable, root in zip(derivation.variables, derivation.blocks, strict=True)]
+    separate = layout.transposes_scalar is not layout.transposes_array and of.is_scalar
+    definitions = [text.equation(line) for line in derivation.definitions]
+    if len(blocks) == 1 or separate:
+        return writer.lines([*(text.equation(line) for line in blocks), *definitions])
+    written = [text.write(line.map, line.by) for line in blocks]
+    left = text.left_side(derivation.variables, derivation.label)
+    main = writer.column(left, written) if layout.transposes(of) else writer.row(left, written, BLOCKS_A_LINE)
+    return "\n".join([main, *(f"{left} = {right}" for left, right in definitions)]) if definitions else main
+
+
+class Composer:
+    """Writes nodes. What many roots share is written once; nothing recurses, so depth costs nothing."""
+
+    def __init__(self, page: Page, writer: Writer, maps: Sequence[Map], roots: Iterable[int]) -> None:
+        self.page = page
+        self.tape = page.tape
+        self.writer = writer
+        self.maps = maps
+        self.separator = writer.signs.dot if page.notation.dotted else writer.signs.space
+        references = count_references(maps, roots)
+        self.coefficients: list[Fraction] = []
+        self.texts: list[str | None] = []
+        for index, node in enumerate(maps):
+            coefficient = ONE
+            text: str | None = None
+            if node.kind == "multiple":
+                coefficient = node.coefficient
+            elif node.kind == "product":
+                for arg in node.args:
+                    if self.coefficients[arg] != 1:
+                        coefficient *= self.coefficients[arg]
+            elif references[index] and node.kind in ("partial", "total", "times", "scale"):
+                text = self._elementary(node)
+            self.coefficients.append(coefficient)
+            self.texts.append(text)
+            if references[index] > 1 and node.kind in ("product", "sum"):
+                self.texts[index] = self._emit(index)
+
+    def equation(self, line: Line) -> tuple[str, str]:
+        """Left and right side of one line."""
+        return self.left_side((line.by,), "", line.of), self.write(line.map, line.by)
+
+    def left_side(self, variables: tuple[int, ...], label: str, of: int = -1) -> str:
+        """The symbol of what is derived, transposed where the layout needs it and the symbol does not say it."""
+        page = self.page
+        of = page.derivation.output if of < 0 else of
+        symbol = page.total(of, variables, label=label)
+        text = self.writer.symbol(symbol)
+        shapes = self.tape.shapes
+        single = shapes[of].is_scalar and len(variables) == 1 and shapes[variables[0]].is_scalar
+        reversed_ = page.layout.transposes(shapes[page.derivation.output])
+        if single or reversed_ is page.means_adjoint(symbol, of):
+            return text
+        return self.writer.transposed(text, symbol)
+
+    def write(self, root: int, by: int) -> str:
+        """A block or definition by the value ``by``: with its coefficient."""
+        if root == ZERO:
+            return self.writer.signs.zero
+        body = self.texts[root]
+        if body is None:
+            body = self._emit(root)
+        return self._with_coefficient(self.coefficients[root], body, self.tape.shapes[by].is_scalar)
+
+    def _with_coefficient(self, coefficient: Fraction, body: str, scalar: bool) -> str:
+        if coefficient == 1:
+            return body or (self.writer.signs.one if scalar else self.writer.signs.identity)
+        sign = "-" if coefficient < 0 else ""
+        size = abs(coefficient)
+        if scalar and not body:
+            return sign + self.writer.number(size)
+        return (
+            sign + (body or self.writer.signs.identity)
+            if size == 1
+            else f"{sign}{self.writer.number(size)} {body or self.writer.signs.identity}"
+        )
+
+    def _elementary(self, node: Map) -> str:
+        if node.kind == "times":
+            return self._value(node.of)
+        if node.kind == "scale":
+            text = self._value(node.of)
+            if self.tape.shapes[node.of].is_matrix:
+                text = self.writer.vec(text)
+                return self.writer.transposed(f"({text})") if node.adjoint else text
+            return self.writer.transposed(text) if node.adjoint else text
+        symbol = self.page.symbol(node)
+        text = self.writer.symbol(symbol)
+        return self.writer.transposed(text, symbol) if self.page.is_transposed(symbol, node) else text
+
+    def _value(self, value: int) -> str:
+        """A value as a factor: its name, or written out, a sum in brackets."""
+        tape = self.tape
+        if tape.names[value]:
+            return self.writer.name(self.page.labels.value(value))
+        text = write_value(tape, value, self.writer, self.page.labels)
+        step = tape.step(value)
+        return f"({text})" if step is not None and step.operation != "layer" else text
+
+    def _emit(self, root: int) -> str:
+        """The text of a product or sum without its coefficient; shared parts are ready, the rest is laid flat."""
+        maps, texts, signs = self.maps, self.texts, self.writer.signs
+        parts: list[str] = []
+        stack: list[int | str] = [root]
+        while stack:
+            item = stack.pop()
+            if isinstance(item, str):
+                parts.append(item)
+                continue
+            text = texts[item]
+            if text is not None:
+                parts.append(text)
+                continue
+            node = maps[item]
+            if node.kind == "product":
+                pending: list[int | str] = []
+                for factor in self._factors(item):
+                    if pending:
+                        pending.append(self.separator)
+                    if maps[factor].kind == "sum":
+                        pending += (signs.open, factor, signs.close)
+                    else:
+                        pending.append(factor)
+                stack.extend(reversed(pending))
+            elif node.kind == "sum":
+                stack.extend(reversed(self._terms(item)))
+        return "".join(parts)
+
+    def _factors(self, product: int) -> list[int]:
+        """The factors of a product that have a text: shared products whole, numbers left out, scalars in front."""
+        maps, texts = self.maps, self.texts
+        scalars: list[int] = []
+        others: list[int] = []
+        stack = [product]
+        while stack:
+            index = stack.pop()
+            node = maps[index]
+            if node.kind == "product" and (texts[index] is None or index == product):
+                stack.extend(reversed(node.args))
+            elif node.kind == "times":
+                scalars.append(index)
+            elif node.kind != "multiple" and texts[index] != "":
+                others.append(index)
+        return scalars + others
+
+    def _terms(self, sum_: int) -> list[int | str]:
+        """The terms of a sum with their signs."""
+        signs = self.writer.signs
+        scalar = self._acts_on_scalar(sum_)
+        pieces: list[int | str] = []
+        for term in self.maps[sum_].args:
+            coefficient = self.coefficients[term]
+            if pieces:
+                pieces.append(" - " if coefficient < 0 else " + ")
+            elif coefficient < 0:
+                pieces.append("-")
+            size = abs(coefficient)
+            empty = term == IDENTITY or self.maps[term].kind == "multiple" or self._is_empty(term)
+            if size != 1:
+                pieces.append(self.writer.number(size) + ("" if empty and scalar else " "))
+            if empty:
+                if not scalar:
+                    pieces.append(signs.identity)
+                elif size == 1:
+                    pieces.append(signs.one)
+            elif self.maps[term].kind == "sum":
+                pieces += (signs.open, term, signs.close)
+            else:
+                pieces.append(term)
+        return pieces
+
+    def _is_empty(self, term: int) -> bool:
+        """Whether a product holds nothing but numbers."""
+        return self.maps[term].kind == "product" and not self._factors(term)
+
+    def _acts_on_scalar(self, sum_: int) -> bool:
+        """Whether the terms of a sum are single numbers, so that the identity is 1."""
+        for term in self.maps[sum_].args:
+            node = self.maps[term]
+            while node.kind in ("product", "sum"):
+                node = self.maps[node.args[-1]]
+            if node.kind in ("partial", "total"):
+                of, by = self.page.shapes(node)
+                return (of if node.adjoint else by).is_scalar
+        shapes = self.tape.shapes
+        return shapes[self.page.derivation.output].is_scalar and all(shapes[value].is_scalar for value in self.page.derivation.variables)
+
+
+def write_value(tape: Tape, value: int, writer: Writer, labels: Labels) -> str:
+    """A value as an expression of named ones: what stands right of its ``=``."""
+    parts: list[str] = []
+    stack: list[int | str] = [value]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, str):
+            parts.append(item)
+            continue
+        if tape.names[item] and item != value:
+            parts.append(writer.name(labels.value(item)))
+            continue
+        step = tape.step(item)
+        if step is None:
+            parts.append(writer.name(labels.value(item)))
+        elif step.operation == "layer":
+            pieces: list[int | str] = [writer.name(labels.layer(item)), "("]
+            for slot, source in enumerate(step.inputs):
+                pieces += (", ", source) if slot else (source,)
+            stack.extend(reversed([*pieces, ")"]))
+        elif step.operation == "number":
+            parts.append(_signed_number(step.coefficients[0], writer))
+        elif step.operation == "scale":
+            stack.extend(reversed([*_bracketed(tape, step.inputs[0]), writer.signs.space, *_bracketed(tape, step.inputs[1])]))
+        else:
+            terms: list[int | str] = []
+            for coefficient, source in zip(step.coefficients, step.inputs, strict=True):
+                sign = " - " if coefficient < 0 else " + "
+                terms.append(sign if terms else sign.strip().replace("+", ""))
+                if abs(coefficient) != 1:
+                    terms.append(writer.number(abs(coefficient)) + " ")
+                terms += _bracketed(tape, source)
+            stack.extend(reversed(terms))
+    return "".join(parts)
+
+
+def _bracketed(tape: Tape, value: int) -> list[int | str]:
+    """A value as a factor or term: in brackets if it is an unnamed sum."""
+    step = tape.step(value)
+    if step is not None and not tape.names[value] and step.operation in ("sum", "number"):
+        return ["(", value, ")"]
+    return [value]
+
+
+def _signed_number(value: Fraction, writer: Writer) -> str:
+    return ("-" if value < 0 else "") + writer.number(abs(value))

@@ -1,0 +1,136 @@
+"""Which value is differentiated and by which: the names of ``--of`` and ``--wrt``, and what they are by default."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from jacobian_chain.errors import OptionError, Place, ReadingError, Source, suggest
+from jacobian_chain.reading import family
+from jacobian_chain.tape import Tape
+from jacobian_chain.tokens import Spelling, tokenize
+
+PARAMETERS = frozenset(["θ", "w", "W", "b", "β", "γ"])
+"""Leaves of these names, with an index or alone, are what one differentiates by unless told otherwise."""
+
+
+class Selection(NamedTuple):
+    """Variables that were asked for, and the name that stands for all of them."""
+
+    variables: tuple[int, ...]
+    label: str
+
+
+def find_output(tape: Tape, name: str | None) -> int:
+    """The value to differentiate: the one of this name, else the only one that nothing uses.
+
+    Raises:
+        OptionError: several values are unused.
+        ReadingError: there is no such name.
+    """
+    if name is not None:
+        return _find(tape, name, "--of")
+    outputs = tape.outputs()
+    if len(outputs) != 1:
+        names = ", ".join(tape.names[value] or "?" for value in outputs)
+        raise OptionError(f"there are {len(outputs)} outputs: {names}", hint=f"choose one, as in --of {tape.names[outputs[0]]}")
+    return outputs[0]
+
+
+def select(tape: Tape, wrt: Iterable[str] = ()) -> Selection:
+    """The variables that names stand for: leaves, intermediates, groups, prefixes (θ for θ1, θ2, …), ``all``.
+
+    Without names, every parameter: the groups, else the leaves named θ, w, W, b, β, γ with an index or alone, else every leaf.
+    A text may hold several names, separated by commas.
+
+    Raises:
+        ReadingError: a name that the composition does not have; the nearest are named.
+    """
+    names = [part for text in wrt for part in _parts(text)]
+    if not names:
+        return _default(tape)
+    variables: list[int] = []
+    labels: list[str] = []
+    for text in names:
+        key = key_of(text, tape, "--wrt")
+        groups = dict(tape.groups)
+        if key in groups:
+            found: Sequence[int] = groups[key]
+            labels.append(key)
+        elif tape.index(key) is not None:
+            found = [_find(tape, text, "--wrt")]
+        elif key == "all":
+            found = range(tape.leaves)
+        else:
+            found = _indices(tape, family(key, tape.names[: tape.leaves], tape.spellings))
+            labels.append(key)
+        if not found:
+            raise _unknown(tape, text, "--wrt")
+        variables.extend(value for value in found if value not in variables)
+    return Selection(tuple(variables), labels[0] if len(names) == len(labels) == 1 else "")
+
+
+def _default(tape: Tape) -> Selection:
+    if tape.groups:
+        label = tape.groups[0][0] if len(tape.groups) == 1 else ""
+        members = dict.fromkeys(value for _, group in tape.groups for value in group)
+        return Selection(tuple(members), label)
+    leaves = tape.names[: tape.leaves]
+    bases = {name: _base(name, tape) for name in leaves}
+    parameters = [name for name in leaves if bases[name] in PARAMETERS]
+    if not parameters:
+        return Selection(tuple(range(tape.leaves)), "")
+    kinds = {bases[name] for name in parameters}
+    if len(kinds) == 1:
+        prefix = kinds.pop()
+        parameters = [name for name in parameters if name == prefix] + family(prefix, parameters, tape.spellings)
+        label = prefix if len(parameters) > 1 and prefix not in tape.names else ""
+    else:
+        label = ""
+    return Selection(_indices(tape, parameters), label)
+
+
+def _indices(tape: Tape, names: Iterable[str]) -> tuple[int, ...]:
+    """The values of names that are known to be there."""
+    return tuple(value for name in names if (value := tape.index(name)) is not None)
+
+
+def _base(name: str, tape: Tape) -> str:
+    spelling = tape.spellings.get(name)
+    return name if spelling is None else spelling.base + spelling.accent
+
+
+def _parts(text: str) -> list[str]:
+    """The names of a list such as ``θ1, W_{1,2}``: cut at the commas outside of braces."""
+    parts, depth = [""], 0
+    for c in text:
+        depth += (c in "{([") - (c in "})]")
+        if c == "," and depth <= 0:
+            parts.append("")
+        else:
+            parts[-1] += c
+    return [part.strip() for part in parts]
+
+
+def key_of(text: str, tape: Tape, option: str) -> str:
+    """The key of a name that was typed as an option's value; a superscript is an index here."""
+    tokens = tokenize(Source(text, option))
+    parts = [value.key if isinstance(value, Spelling) else value for value in tokens.values]
+    if not parts or tokens.kinds[0] != "name":
+        raise _unknown(tape, text, option)
+    return "".join(part for part in parts if part not in ("^", "{", "}", "(", ")", "[", "]"))
+
+
+def _find(tape: Tape, text: str, option: str) -> int:
+    value = tape.index(key_of(text, tape, option))
+    if value is None:
+        raise _unknown(tape, text, option)
+    return value
+
+
+def _unknown(tape: Tape, text: str, option: str) -> ReadingError:
+    """The error for a name that the composition does not have."""
+    known = [name for name in tape.names if name] + [name for name, _ in tape.groups]
+    shown = ", ".join(known[:12]) + (", …" if len(known) > 12 else "")
+    place = Place(Source(text or " ", option), 0, max(1, len(text)))
+    return ReadingError(f"the composition has no name {text!r}", place, suggest(text, known) or f"its names are {shown}")

@@ -1,0 +1,147 @@
+"""Shape inference over a tape: what a sum joins has one shape; what stays open is assumed from the names.
+
+Undeclared: the output of a layer called ℓ, l, loss, J, C or cost that only feeds sums nobody uses is a scalar, an upper-case
+name is a matrix, everything else a column. Dimensions that nothing fixes are fresh symbols.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from jacobian_chain.errors import Place, ReadingError, UnsupportedError
+from jacobian_chain.tape import SCALAR, Shape, Step
+from jacobian_chain.tokens import Spelling
+
+LOSSES = frozenset({"ℓ", "l", "loss", "J", "C", "cost"})
+"""Names of functions whose unused output is a scalar."""
+
+
+def infer_shapes(
+    names: Sequence[str],
+    leaves: int,
+    steps: Sequence[Step],
+    declared: dict[str, Shape],
+    spellings: dict[str, Spelling],
+    place: Callable[[int], Place | None],
+) -> tuple[tuple[Shape, ...], tuple[bool, ...]]:
+    """The shape of every value, and for each whether it was declared or forced.
+
+    Args:
+        names: of the values, leaves first.
+        leaves: how many values are leaves.
+        steps: of the tape.
+        declared: shapes that the text declares.
+        spellings: of the names.
+        place: where the step that computes a value stands in the text.
+
+    Raises:
+        ReadingError: two shapes do not fit; both are named.
+
+    >>> steps = [Step("layer", "f", (0,)), Step("sum", "", (0, 1))]
+    >>> shapes, known = infer_shapes(["x", "", "y"], 1, steps, {"x": Shape("n", "1")}, {}, lambda value: None)
+    >>> [str(shape) for shape in shapes], known
+    (['n', 'n', 'n'], (True, True, True))
+    """
+    size = len(names)
+    parent = list(range(size))
+    fixed: list[Shape | None] = [declared.get(name) for name in names]
+    witness = list(range(size))  # the value that fixed the shape of a class
+
+    def find(value: int) -> int:
+        while parent[value] != value:
+            parent[value] = parent[parent[value]]
+            value = parent[value]
+        return value
+
+    def describe(value: int, shape: Shape) -> str:
+        step = steps[value - leaves] if value >= leaves else None
+        what = names[value] or (f"the output of {step.name}" if step is not None and step.name else "this value")
+        kind = "a scalar" if shape.is_scalar else f"{shape.rows} x {shape.columns}" if shape.is_matrix else f"a column of {shape.rows}"
+        return f"{what} is {kind}"
+
+    def unify(one: int, other: int, value: int) -> None:
+        first, second = find(one), find(other)
+        if first == second:
+            return
+        here, there = fixed[first], fixed[second]
+        if here is not None and there is not None and here != there:
+            texts = f"{describe(witness[first], here)}, {describe(witness[second], there)}"
+            if here.is_scalar != there.is_scalar:
+                raise UnsupportedError(f"not supported yet: adding a scalar to an array ({texts})", place(value))
+            raise ReadingError(f"shapes do not fit in this sum: {texts}", place(value))
+        keep, drop = (second, first) if here is None else (first, second)
+        parent[drop] = keep
+
+    def is_number(value: int) -> bool:
+        return value >= leaves and steps[value - leaves].operation == "number"
+
+    for value, step in enumerate(steps, leaves):
+        if step.operation == "sum":
+            members = [source for source in step.inputs if not is_number(source)]
+            for member in members:
+                unify(members[0], member, value)
+            if members:
+                unify(value, members[0], value)
+        elif step.operation == "scale":
+            if fixed[find(step.inputs[0])] is None:
+                fixed[find(step.inputs[0])] = SCALAR
+            unify(value, step.inputs[1], value)
+        elif step.operation == "number" and fixed[value] is None:
+            fixed[value] = SCALAR
+    for value in range(size):
+        # a declaration says more than what the sums joined it to
+        if fixed[value] is not None and fixed[find(value)] is None:
+            fixed[find(value)] = fixed[value]
+    closed = tuple(fixed[find(value)] is not None for value in range(size))
+    _assume(names, leaves, steps, fixed, find, spellings)
+    shapes = tuple(fixed[find(value)] or SCALAR for value in range(size))
+    return shapes, closed
+
+
+def _assume(
+    names: Sequence[str],
+    leaves: int,
+    steps: Sequence[Step],
+    fixed: list[Shape | None],
+    find: Callable[[int], int],
+    spellings: dict[str, Spelling],
+) -> None:
+    """Fill in what is open, class by class."""
+    used: set[int] = set()
+    losses: set[int] = set()
+    for value, step in enumerate(steps, leaves):
+        if step.operation != "sum":
+            used.update(find(source) for source in step.inputs)
+        if step.operation == "layer" and (step.name in LOSSES or _base(step.name, spellings) in LOSSES):
+            losses.add(find(value))
+    taken = {dimension for shape in fixed if shape is not None for dimension in shape}
+    upper: set[int] = set()
+    first: dict[int, int] = {}
+    for value, name in enumerate(names):
+        root = find(value)
+        if fixed[root] is None:
+            first.setdefault(root, value)
+            if name and _base(name, spellings)[:1].isupper():
+                upper.add(root)
+    for root, value in first.items():
+        name = names[value] or steps[value - leaves].name or str(value)
+        if root in losses and root not in used:
+            fixed[root] = SCALAR
+        elif root in upper:
+            fixed[root] = Shape(_fresh("m", name, taken), _fresh("n", name, taken))
+        else:
+            fixed[root] = Shape(_fresh("n", name, taken), "1")
+
+
+def _base(name: str, spellings: dict[str, Spelling]) -> str:
+    known = spellings.get(name)
+    return known.base if known is not None else name
+
+
+def _fresh(letter: str, name: str, taken: set[str]) -> str:
+    """A symbol for a dimension that no declaration uses."""
+    symbol = f"{letter}_{name}"
+    while symbol in taken:
+        symbol += "'"
+    taken.add(symbol)
+    return symbol

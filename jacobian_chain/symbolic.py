@@ -1,0 +1,305 @@
+"""The SymPy edge, both directions.
+
+A layer's value is an :class:`AppliedLayer`, its partial Jacobian a :class:`PartialJacobian`: matrix expressions with symbolic sizes, which
+SymPy can multiply, substitute and print, and which it does not reorder, because products stay unevaluated. Scalars are ordinary
+symbols and undefined functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from sympy import Add, Basic, Eq, Expr, Function, Identity, Integer, Mul, Rational, Symbol, Transpose, ZeroMatrix
+from sympy.core.function import AppliedUndef
+from sympy.core.symbol import Str
+from sympy.matrices.expressions import BlockMatrix, MatAdd, MatMul, MatrixExpr, MatrixSymbol
+
+from jacobian_chain.derivation import Derivation, inline
+from jacobian_chain.errors import ReadingError, UnsupportedError
+from jacobian_chain.layout import Layout, adjoint, entries
+from jacobian_chain.maps import Map
+from jacobian_chain.notation import Labels
+from jacobian_chain.notation import Symbol as Factor
+from jacobian_chain.tape import Shape, Tape
+from jacobian_chain.tokens import spell
+from jacobian_chain.writers import LatexWriter
+
+
+class AppliedLayer(MatrixExpr):  # type: ignore[misc]
+    """L(u, v, …): the value of an opaque layer.
+
+    Args: the layer's name (``Str``), rows, columns, then the arguments.
+
+    >>> from sympy import MatrixSymbol
+    >>> value = AppliedLayer(Str("L1"), Integer(3), Integer(1), MatrixSymbol("x", 2, 1))
+    >>> value.shape, str(value)
+    ((3, 1), 'L1(x)')
+    """
+
+    @property
+    def shape(self) -> tuple[Expr, Expr]:
+        return (self.args[1], self.args[2])
+
+    def _entry(self, i: Expr, j: Expr, **kwargs: Any) -> Expr:  # noqa: ARG002
+        return Function(self.args[0].name)(*self.args[3:], i, j)
+
+    def _sympystr(self, printer: Any) -> str:
+        return f"{self.args[0].name}({', '.join(printer.doprint(arg) for arg in self.args[3:])})"
+
+    def _latex(self, printer: Any) -> str:
+        return LatexWriter().call(LatexWriter().name(spell(self.args[0].name)), [printer.doprint(arg) for arg in self.args[3:]])
+
+
+class PartialJacobian(MatrixExpr):  # type: ignore[misc]
+    """∂L/∂(slot): the Jacobian of one layer in one argument, in numerator layout, on ``vec`` for matrices.
+
+    Args: the layer's name and that of what stands in the slot (``Str``), the slot counted from one, the number of the step on the tape
+    (which tells two applications of one layer apart), rows, columns.
+
+    >>> from sympy import srepr
+    >>> J = PartialJacobian(Str("L1"), Str("x"), Integer(1), Integer(4), Integer(3), Integer(2))
+    >>> J.shape, str(J)
+    ((3, 2), 'D(L1, x)')
+    """
+
+    @property
+    def shape(self) -> tuple[Expr, Expr]:
+        return (self.args[4], self.args[5])
+
+    def _entry(self, i: Expr, j: Expr, **kwargs: Any) -> Expr:  # noqa: ARG002
+        return Function(f"D_{self.args[0].name}")(self.args[2], self.args[3], i, j)
+
+    def _sympystr(self, printer: Any) -> str:  # noqa: ARG002
+        return f"D({self.args[0].name}, {self.args[1].name})"
+
+    def _latex(self, printer: Any) -> str:  # noqa: ARG002
+        return LatexWriter().symbol(Factor("J", spell(self.args[0].name), (spell(self.args[1].name),)))
+
+
+class Vec(MatrixExpr):  # type: ignore[misc]
+    """The columns of a matrix below each other."""
+
+    @property
+    def shape(self) -> tuple[Expr, Expr]:
+        rows, columns = self.args[0].shape
+        return (rows * columns, Integer(1))
+
+    def _entry(self, i: Expr, j: Expr, **kwargs: Any) -> Expr:  # noqa: ARG002
+        rows = self.args[0].shape[0]
+        return self.args[0][i % rows, i // rows]
+
+    def _latex(self, printer: Any) -> str:
+        return rf"\operatorname{{vec}}\left({printer.doprint(self.args[0])}\right)"
+
+
+def size(text: str) -> Expr:
+    """A dimension, or a product of dimensions, as a positive integer symbol."""
+    return Mul(*(Integer(part) if part.isdecimal() else Symbol(part, integer=True, positive=True) for part in text.split("*")))
+
+
+def value_expression(tape: Tape, output: int, named: bool = False) -> Expr:
+    """A value as a SymPy expression of the leaves; with ``named`` of the named values it is computed from."""
+    built: dict[int, Expr] = {}
+    for value in range(output + 1):
+        step = tape.step(value)
+        if step is None or (named and tape.names[value] and value != output):
+            built[value] = _symbol(tape.names[value], tape.shapes[value])
+        elif step.operation == "layer":
+            arguments = [built[source] for source in step.inputs]
+            shape = tape.shapes[value]
+            if shape.is_scalar:
+                built[value] = Function(step.name)(*arguments)
+            else:
+                built[value] = AppliedLayer(Str(step.name), size(shape.rows), size(shape.columns), *arguments)
+        elif step.operation == "number":
+            built[value] = Rational(step.coefficients[0].numerator, step.coefficients[0].denominator)
+        elif step.operation == "scale":
+            built[value] = _multiply([built[source] for source in step.inputs], tape.shapes[value])
+        else:
+            terms = [
+                built[source]
+                if coefficient == 1
+                else _multiply([Rational(coefficient.numerator, coefficient.denominator), built[source]], tape.shapes[value])
+                for coefficient, source in zip(step.coefficients, step.inputs, strict=True)
+            ]
+            built[value] = _add(terms, tape.shapes[value])
+    return built[output]
+
+
+def _symbol(name: str, shape: Shape) -> Expr:
+    return Symbol(name) if shape.is_scalar else MatrixSymbol(name, size(shape.rows), size(shape.columns))
+
+
+def _multiply(factors: Sequence[Expr], shape: Shape) -> Expr:
+    return Mul(*factors) if shape.is_scalar else MatMul(*factors)
+
+
+def _add(terms: Sequence[Expr], shape: Shape) -> Expr:
+    if shape.is_scalar:
+        return Add(*terms)
+    numbers = [term for term in terms if not isinstance(term, MatrixExpr)]
+    if numbers:
+        raise UnsupportedError("not supported yet: a number added to an array, as a SymPy expression")
+    return terms[0] if len(terms) == 1 else MatAdd(*terms)
+
+
+def equations(tape: Tape) -> list[Eq]:
+    """One equation for each named value."""
+    return [
+        Eq(_symbol(tape.names[value], tape.shapes[value]), value_expression(tape, value, named=True), evaluate=False)
+        for value in range(tape.leaves, len(tape.names))
+        if tape.names[value]
+    ]
+
+
+def block(derivation: Derivation, layout: Layout, position: int) -> Expr:
+    """One block as a matrix expression, on ``vec`` for matrices."""
+    tape = derivation.tape
+    of, by = tape.shapes[derivation.output], tape.shapes[derivation.variables[position]]
+    nodes = inline(derivation)
+    if layout.transposes(of):
+        nodes = adjoint(nodes)
+    rows, columns = size(entries(of)), size(entries(by))
+    if layout.transposes(of):
+        rows, columns = columns, rows
+    return _build(tape, Labels(tape, derivation.output, "inputs"), nodes, derivation.blocks[position], rows, columns)
+
+
+def block_matrix(derivation: Derivation, layout: Layout) -> BlockMatrix:
+    """All blocks: a row in numerator layout, a column where the layout transposes; each on ``vec`` for matrices."""
+    blocks = [block(derivation, layout, position) for position in range(len(derivation.variables))]
+    if layout.transposes(derivation.tape.shapes[derivation.output]):
+        return BlockMatrix([[entry] for entry in blocks])
+    return BlockMatrix([blocks])
+
+
+def _build(tape: Tape, labels: Labels, nodes: Sequence[Map], root: int, rows: Expr, columns: Expr) -> Expr:
+    """The expression of a node; sizes of I, 0 and c I come from their neighbours, and at the root from the block."""
+    needed = {root}
+    for index in range(root, -1, -1):
+        if index in needed:
+            needed.update(nodes[index].args)
+    built: dict[int, Expr | None] = {}  # None for what takes its size from its place
+    factor: dict[int, Expr] = {}  # the number or scalar that a None stands for
+    for index in sorted(needed):
+        node = nodes[index]
+        if node.kind in ("identity", "zero", "multiple", "times"):
+            built[index] = None
+            factor[index] = _scalar_factor(tape, node)
+        elif node.kind == "product":
+            matrices = [built[arg] for arg in node.args if built[arg] is not None]
+            scalar = Mul(*(factor[arg] for arg in node.args if built[arg] is None))
+            built[index] = _product(scalar, matrices) if matrices else None
+            factor[index] = scalar
+        elif node.kind == "sum":
+            sized = next((term.shape for arg in node.args if (term := built[arg]) is not None), None)
+            if sized is None:
+                built[index] = None
+                factor[index] = Add(*(factor[arg] for arg in node.args))
+            else:
+                built[index] = MatAdd(*(_sized(built[arg], factor.get(arg), *sized) for arg in node.args))
+        else:
+            built[index] = _elementary(tape, labels, node)
+    return _sized(built[root], factor.get(root), rows, columns)
+
+
+def _product(scalar: Expr, matrices: Sequence[Expr | None]) -> Expr:
+    factors = [*([] if scalar == 1 else [scalar]), *matrices]
+    return factors[0] if len(factors) == 1 else MatMul(*factors)
+
+
+def _sized(built: Expr | None, factor: Expr | None, rows: Expr, columns: Expr) -> Expr:
+    """A built node, or the multiple of the identity of the size that its place asks for."""
+    if built is not None:
+        return built
+    if factor == 0:
+        return ZeroMatrix(rows, columns)
+    return Identity(rows) if factor == 1 else MatMul(factor, Identity(rows))
+
+
+def _scalar_factor(tape: Tape, node: Map) -> Expr:
+    if node.kind == "multiple":
+        return Rational(node.coefficient.numerator, node.coefficient.denominator)
+    if node.kind == "times":
+        return value_expression(tape, node.of, named=True) if not tape.names[node.of] else Symbol(tape.names[node.of])
+    return Integer(1 if node.kind == "identity" else 0)
+
+
+def _elementary(tape: Tape, labels: Labels, node: Map) -> Expr:
+    shape = tape.shapes[node.of]
+    if node.kind == "scale":
+        value = _symbol(tape.names[node.of], shape) if tape.names[node.of] else value_expression(tape, node.of, named=True)
+        matrix = Vec(value) if shape.is_matrix else value
+    else:
+        step = tape.steps[node.of - tape.leaves]
+        rows, columns = size(entries(shape)), size(entries(tape.shapes[step.inputs[node.by]]))
+        names = Str(step.name), Str(labels.slot(node.of, node.by).key)
+        matrix = PartialJacobian(*names, Integer(node.by + 1), Integer(node.of), rows, columns)
+    return Transpose(matrix) if node.adjoint else matrix
+
+
+def to_text(expression: Basic | Iterable[Basic]) -> str:
+    """The text of a composition given as a SymPy expression or as a list of equations.
+
+    Undefined functions and :class:`AppliedLayer` are layers, ``MatrixSymbol`` sizes become declarations.
+
+    Raises:
+        ReadingError: the expression holds something that is no layer, sum or number.
+
+    >>> from sympy import Function, symbols
+    >>> x, a, b = symbols("x a b")
+    >>> to_text(Function("L2")(Function("L1")(x, a), b))
+    'x: scalar; a: scalar; b: scalar; L2(L1(x, a), b)'
+    """
+    statements: list[str] = []
+    declarations: dict[str, str] = {}
+    for item in [expression] if isinstance(expression, Basic) else list(expression):
+        if isinstance(item, Eq):
+            _write(item.lhs, declarations)
+            statements.append(f"{item.lhs} = {_write(item.rhs, declarations)}")
+        else:
+            statements.append(_write(item, declarations))
+    return "; ".join([*(f"{name}: {shape}" for name, shape in declarations.items()), *statements])
+
+
+def _write(expression: Basic, declarations: dict[str, str]) -> str:
+    texts: list[str] = []
+    stack: list[Basic | tuple[str, int, Basic]] = [expression]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, tuple):
+            form, count, node = item
+            arguments = texts[len(texts) - count :]
+            del texts[len(texts) - count :]
+            texts.append(_apply(form, arguments, node))
+            continue
+        if isinstance(item, Symbol):
+            declarations.setdefault(item.name, "scalar")
+            texts.append(item.name)
+        elif isinstance(item, MatrixSymbol):
+            rows, columns = item.shape
+            declarations.setdefault(item.name, f"{rows}" if columns == 1 else f"{rows} x {columns}")
+            texts.append(item.name)
+        elif isinstance(item, Rational):
+            texts.append(f"({item.p}/{item.q})" if item.q != 1 or item.p < 0 else str(item.p))
+        elif isinstance(item, AppliedUndef | AppliedLayer):
+            name, arguments = (item.func.__name__, item.args) if isinstance(item, AppliedUndef) else (item.args[0].name, item.args[3:])
+            stack.append((name, len(arguments), item))
+            stack.extend(reversed(arguments))
+        elif isinstance(item, Add | MatAdd | Mul | MatMul):
+            stack.append(("+" if isinstance(item, Add | MatAdd) else "*", len(item.args), item))
+            stack.extend(reversed(item.args))
+        else:
+            raise ReadingError(f"{item} is a {type(item).__name__}, which is no layer, sum or number of a composition")
+    return texts[0]
+
+
+def _apply(form: str, arguments: Sequence[str], node: Basic) -> str:
+    if form == "+":
+        return f"({' + '.join(arguments)})"
+    if form == "*":
+        return "*".join(arguments)
+    if not arguments:
+        raise ReadingError(f"{node} has no arguments")
+    return f"{form}({', '.join(arguments)})"

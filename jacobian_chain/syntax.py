@@ -1,0 +1,625 @@
+"""Tokens to a small neutral tree, shared by compositions and answers.
+
+The tree is flat: nodes stand in one list, children before parents, so that every pass over it is a loop. Parsing uses an
+explicit stack of operators and brackets; nothing here recurses, and the time is linear in the length of the text.
+
+Precedence, tightest first: postfix (``^T``, ``^-1``, ``^k``, ``'``), a function without brackets (``tanh W x``), product
+(``* @ · ×``, juxtaposition, ``/``), elementwise (``⊙ ∘ .* ./ ⊘ ⊗``), sum.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from typing import NamedTuple
+
+from jacobian_chain.errors import LimitError, Notice, Place, ReadingError, Source, suggest
+from jacobian_chain.names import CLOSING, FUNCTION_KEYS, OPENING, Names, Segment, resolve
+from jacobian_chain.tokens import Spelling, Tokens, tokenize
+
+MAX_TOKENS = 5_000_000
+"""Most words and symbols that are read."""
+
+
+class Node(NamedTuple):
+    r"""One node. ``args`` are indices of earlier nodes, ``start`` and ``end`` are tokens (half-open).
+
+    Kinds: ``name number function call tuple row column beside stack add subtract negate product divide elementwise power
+    epower transpose prime norm absolute dots``. ``value`` is the key, the number, the sign as typed or the norm's order;
+    the first argument of a ``call`` is its function. ``row`` and ``column`` are blocks between bars, ``&`` and ``\\``;
+    ``beside`` and ``stack`` are ``[A, B]`` and ``[A; B]``.
+    """
+
+    kind: str
+    value: str
+    args: tuple[int, ...]
+    start: int
+    end: int
+
+
+class Declaration(NamedTuple):
+    """``W, U: m x n symmetric``: token of each name, dimensions as typed (None where only facts are given), facts."""
+
+    names: tuple[int, ...]
+    dimensions: tuple[str, str] | None
+    facts: tuple[str, ...]
+    start: int
+    end: int
+
+
+class Equation(NamedTuple):
+    """``name = expression``, ``name(parameters) = expression`` or, with ``name`` None, an expression by itself.
+
+    ``low`` is the first node of the expression and ``root`` the last.
+    """
+
+    name: int | None
+    parameters: tuple[int, ...] | None
+    low: int
+    root: int
+    start: int
+    end: int
+
+
+class Program(NamedTuple):
+    """A text that was read: tokens with their names resolved, statements, the nodes of all expressions."""
+
+    tokens: Tokens
+    statements: tuple[Declaration | Equation, ...]
+    nodes: list[Node]
+    names: Names
+
+    @property
+    def notices(self) -> list[Notice]:
+        """Choices that were made in reading."""
+        return self.names.notices
+
+    def place(self, node: Node | Declaration | Equation) -> Place:
+        """Where a node stands in the text."""
+        return self.tokens.place(node.start, max(node.start, node.end - 1))
+
+
+def read_program(source: Source) -> Program:
+    """A composition's text as statements.
+
+    Raises:
+        ReadingError: with the place and a guess.
+        LimitError: too many tokens.
+
+    >>> program = read_program(Source("y = f(x, W1); W1: m x n"))
+    >>> [type(statement).__name__ for statement in program.statements]
+    ['Equation', 'Declaration']
+    >>> [node.kind for node in program.nodes]
+    ['function', 'name', 'name', 'call']
+    """
+    tokens = _tokenize(source)
+    ranges = _split(tokens)
+    if not ranges:
+        end = len(source.text)
+        raise ReadingError("the text is empty", Place(source, end, end), "type a composition such as L2(L1(x, θ1), θ2)")
+    names = Names()
+    tokens, segments = resolve(tokens, ranges, names)
+    parser = _Parser(tokens, names)
+    statements = tuple(_read_statement(parser, segment) for segment in segments)
+    return Program(tokens, statements, parser.nodes, names)
+
+
+def read_expression(source: Source, values: Collection[str] = (), known: Collection[str] = ()) -> Program:
+    """One expression; the last node is its root.
+
+    Args:
+        source: the text.
+        values: keys of names that are values of the problem, which multiply what follows them in brackets.
+        known: keys of the problem's other names, its layers.
+
+    >>> program = read_expression(Source(r"J_{x_3} L_3"))
+    >>> [(node.kind, node.value) for node in program.nodes]
+    [('name', 'Jx3'), ('name', 'L3'), ('product', '')]
+    """
+    tokens = _tokenize(source)
+    names = Names(values, known)
+    tokens, segments = resolve(tokens, [(0, len(tokens.kinds))], names)
+    parser = _Parser(tokens, names)
+    segment = segments[0]
+    root = parser.expression(segment.start, segment.end)
+    equation = Equation(None, None, 0, root, segment.start, segment.end)
+    return Program(tokens, (equation,), parser.nodes, names)
+
+
+def _tokenize(source: Source) -> Tokens:
+    tokens = tokenize(source)
+    if len(tokens.kinds) > MAX_TOKENS:
+        raise LimitError(f"the text has {len(tokens.kinds):,} words and symbols; the limit is {MAX_TOKENS:,}")
+    return tokens
+
+
+# --- statements -------------------------------------------------------------------------------------------------------
+
+_CONTINUES = frozenset(("+ - * @ · × / ⊙ ∘ .* ./ ⊘ ⊗ = ^ .^ in").split())
+_SHOWN = {"begin-grid": r"\begin{…}", "end-grid": r"\end{…}"}
+_ENDS = frozenset({";", "\\\\", "\n"})
+
+
+def _split(tokens: Tokens) -> list[tuple[int, int]]:
+    r"""Token ranges of the statements: separated by ';', a newline or ``\\`` outside of all brackets."""
+    kinds = tokens.kinds
+    ranges: list[tuple[int, int]] = []
+    open_: list[int] = []
+    start = 0
+    for i, kind in enumerate(kinds):
+        if kind in OPENING:
+            open_.append(i)
+        elif kind in CLOSING:
+            if not open_ or kinds[open_[-1]] != CLOSING[kind]:
+                _refuse_bracket(tokens, i, open_)
+            open_.pop()
+        elif kind in _ENDS and not open_:
+            if kind == "\n" and i > start and (kinds[i - 1] in _CONTINUES or _continues(kinds, i)):
+                continue
+            ranges.append((start, i))
+            start = i + 1
+    if open_:
+        _refuse_bracket(tokens, len(kinds), open_)
+    ranges.append((start, len(kinds)))
+    trimmed = []
+    for start, end in ranges:
+        while start < end and kinds[start] in ("\n", "&"):
+            start += 1
+        while end > start and kinds[end - 1] in ("\n", ",", "&"):
+            end -= 1
+        if start < end:
+            trimmed.append((start, end))
+    return trimmed
+
+
+def _continues(kinds: list[str], newline: int) -> bool:
+    """Whether the line after a newline goes on with the statement: it begins with an operator."""
+    return newline + 1 < len(kinds) and kinds[newline + 1] in _CONTINUES
+
+
+def _refuse_bracket(tokens: Tokens, i: int, open_: list[int]) -> None:
+    """Raise the error for a bracket that does not fit; ``i`` past the end for one that stays open."""
+    kinds = tokens.kinds
+    if i == len(kinds):
+        kind = kinds[open_[-1]]
+        closing = _SHOWN.get(OPENING[kind], OPENING[kind])
+        hint = f"expected {closing!r} before the end of the text"
+        raise ReadingError(f"this {_SHOWN.get(kind, kind)!r} is never closed", tokens.place(open_[-1]), hint)
+    shown = _SHOWN.get(kinds[i], kinds[i])
+    if not open_:
+        raise ReadingError(f"this {shown!r} closes nothing", tokens.place(i), "one closing bracket too many?")
+    wanted = OPENING[kinds[open_[-1]]]
+    opened = tokens.place(open_[-1])
+    raise ReadingError(
+        f"found {shown!r} where {_SHOWN.get(wanted, wanted)!r} was expected",
+        tokens.place(i),
+        f"the bracket that is open here was opened at line {opened.line}, column {opened.column}",
+    )
+
+
+def _read_statement(parser: _Parser, segment: Segment) -> Declaration | Equation:
+    tokens = parser.tokens
+    start, end, mark = segment.start, segment.end, segment.mark
+    if segment.is_declaration(tokens):
+        return _read_declaration(tokens, segment)
+    name, parameters = (None, None) if mark < start else _read_left_side(tokens, start, mark)
+    if mark + 1 == end:
+        raise ReadingError("expected an expression after '='", tokens.place(end))
+    low = len(parser.nodes)
+    root = parser.expression(mark + 1, end, None if name is None else tokens.spelling(name).key)
+    return Equation(name, parameters, low, root, start, end)
+
+
+def _read_left_side(tokens: Tokens, start: int, end: int) -> tuple[int, tuple[int, ...] | None]:
+    kinds = tokens.kinds
+    while end > start and kinds[end - 1] in ("&", "\n"):
+        end -= 1
+    if start == end:
+        raise ReadingError("expected a name before '='", tokens.place(start))
+    if kinds[start] == "name" and start + 1 == end:
+        return start, None
+    if kinds[start] == "name" and kinds[start + 1] == "(" and kinds[end - 1] == ")":
+        inner = range(start + 2, end - 1)
+        if len(inner) % 2 and all(kinds[i] == ("name", ",")[k % 2] for k, i in enumerate(inner)):
+            return start, tuple(inner[::2])
+    raise ReadingError(
+        "the left side of an equation is one name, or a name with its arguments",
+        tokens.place(start, end - 1),
+        "write y = … or f(x, θ) = …",
+    )
+
+
+FACTS = frozenset({"symmetric", "label", "free", "elementwise"})
+"""What a declaration can say of a name beside its shape."""
+
+
+def _read_declaration(tokens: Tokens, segment: Segment) -> Declaration:
+    kinds = tokens.kinds
+    start, mark, end = segment.start, segment.mark, segment.end
+    for k, i in enumerate(range(start, mark)):
+        if kinds[i] != ("name", ",")[k % 2]:
+            raise ReadingError("a declaration begins with names", tokens.place(i), "write W: m x n, or W, U: m x n")
+    if (mark - start) % 2 == 0:
+        raise ReadingError(f"expected a name before {_text(tokens, mark)!r}", tokens.place(mark))
+    words = [_text(tokens, i) for i in range(mark + 1, end) if kinds[i] not in ("{", "}", "^", "\n")]
+    if kinds[mark] != ":" and words[:1] == ["R"]:
+        words = words[1:] or ["scalar"]
+    facts = tuple(word for word in words if word in FACTS)
+    shape = [word for word in words if word not in FACTS]
+    if len(shape) == 2 and re.fullmatch(r"x[0-9]+", shape[1]):
+        shape = [shape[0], "x", shape[1][1:]]
+    dimensions: tuple[str, str] | None = None
+    if shape == ["scalar"]:
+        dimensions = ("1", "1")
+    elif len(shape) == 1 and _is_dimension(shape[0]):
+        dimensions = (shape[0], "1")
+    elif len(shape) == 3 and shape[1] in ("x", "×", "*", "by") and _is_dimension(shape[0]) and _is_dimension(shape[2]):
+        dimensions = (shape[0], shape[2])
+    elif shape or not facts:
+        place = tokens.place(mark + 1, end - 1) if mark + 1 < end else tokens.place(end)
+        hint = suggest(shape[-1], [*FACTS, "scalar"]) if shape else None
+        raise ReadingError("this is not a shape", place, hint or "write x: n, W: m x n, t: scalar, or y in R^m")
+    return Declaration(tuple(range(start, mark, 2)), dimensions, facts, start, end)
+
+
+def _is_dimension(word: str) -> bool:
+    return int(word) > 0 if word.isdecimal() else word[:1].isalpha()
+
+
+def _text(tokens: Tokens, i: int) -> str:
+    """Token ``i`` for a message: a name's key, else as typed."""
+    value = tokens.values[i]
+    return value.key if isinstance(value, Spelling) else value
+
+
+# --- expressions ------------------------------------------------------------------------------------------------------
+
+_SUM, _MINUS, _ELEMENTWISE, _FUNCTION, _PRODUCT = 10, 15, 20, 28, 30
+_BINARY = {
+    "+": (_SUM, "add"),
+    "-": (_SUM, "subtract"),
+    ".*": (_ELEMENTWISE, "elementwise"),
+    "⊙": (_ELEMENTWISE, "elementwise"),
+    "∘": (_ELEMENTWISE, "elementwise"),
+    "./": (_ELEMENTWISE, "elementwise"),
+    "⊘": (_ELEMENTWISE, "elementwise"),
+    "⊗": (_ELEMENTWISE, "elementwise"),
+    "*": (_PRODUCT, "product"),
+    "@": (_PRODUCT, "product"),
+    "·": (_PRODUCT, "product"),
+    "×": (_PRODUCT, "product"),
+    "/": (_PRODUCT, "divide"),
+}
+_BRACKETS = {"(": "group", "{": "group", "[": "matrix", "begin-grid": "grid"}
+_SEPARATORS = {
+    "group": frozenset({",", "|", "&", ";", "\\\\"}),
+    "matrix": frozenset({",", "|", "&", ";", "\\\\"}),
+    "grid": frozenset({"|", "&", "\\\\"}),
+    "call": frozenset({","}),
+}
+
+
+class _Pending(NamedTuple):
+    """An operator, bracket (``power`` 0) or cut between cells (``power`` 0) that waits; ``base`` operands lie below it."""
+
+    power: int
+    kind: str
+    value: str
+    token: int
+    base: int
+
+
+class _Parser:
+    """Operator precedence with explicit stacks, over one token list and into one node list."""
+
+    def __init__(self, tokens: Tokens, names: Names) -> None:
+        self.tokens = tokens
+        self.names = names
+        self.nodes: list[Node] = []
+        self.operands: list[int] = []
+        self.stack: list[_Pending] = []
+        self.brackets: list[int] = []  # positions on the stack
+        self.defining: str | None = None
+        self.with_comma = _brackets_with_comma(tokens)
+
+    def expression(self, start: int, end: int, defining: str | None = None) -> int:
+        """Parse the tokens ``start`` to ``end``, the right side of ``defining``; the index of the root."""
+        self.defining = defining
+        self.operands, self.stack, self.brackets = [], [], []
+        kinds = self.tokens.kinds
+        wants_operand = True
+        i = start
+        while i < end:
+            if kinds[i] == "\n":
+                i += 1
+            elif wants_operand:
+                i, wants_operand = self.operand(i, end)
+            else:
+                i, wants_operand = self.operator(i, end)
+        if wants_operand:
+            raise self.missing_operand(end)
+        self.reduce(1)
+        if self.stack:
+            pending = self.stack[-1]
+            raise ReadingError(f"this {pending.value!r} is never closed", self.tokens.place(pending.token))
+        return self.operands.pop()
+
+    def operand(self, i: int, end: int) -> tuple[int, bool]:
+        """Read a token where an operand may begin: the next token, and whether an operand is still wanted."""
+        kinds = self.tokens.kinds
+        kind = kinds[i]
+        following = kinds[i + 1] if i + 1 < end else ""
+        if kind == "name":
+            key = self.tokens.spelling(i).key
+            value = key in self.names.values
+            if following == "(" and (not value or key == self.defining or i + 1 in self.with_comma):
+                self.push("function", key, (), i, i + 1)
+                self.open("call", i + 1)
+                return i + 2, True
+            if not value and key in FUNCTION_KEYS:
+                self.push("function", key, (), i, i + 1)
+                if following == "{":
+                    self.open("call", i + 1)
+                    return i + 2, True
+                if following not in ("'", "^"):
+                    self.stack.append(_Pending(_FUNCTION, "apply", key, i, len(self.operands)))
+                    return i + 1, True
+                return i + 1, False
+            self.push("function" if not value and following == "'" else "name", key, (), i, i + 1)
+            return i + 1, False
+        if kind == "number":
+            self.push("number", str(self.tokens.values[i]), (), i, i + 1)
+            return i + 1, False
+        if kind in _BRACKETS:
+            self.open(_BRACKETS[kind], i)
+            return i + 1, True
+        if kind == "||" or kind == "|":
+            self.open("norm" if kind == "||" else "absolute", i)
+            return i + 1, True
+        if kind == "-":
+            self.stack.append(_Pending(_MINUS, "negate", "-", i, len(self.operands)))
+            return i + 1, True
+        if kind == "+":
+            return i + 1, True
+        if kind == "frac":
+            return self.fraction(i, end)
+        if kind == "dots":
+            self.push("dots", "", (), i, i + 1)
+            return i + 1, False
+        if kind == ")" and self.stack and self.stack[-1].kind == "call" and self.stack[-1].base == len(self.operands):
+            return self.close(i, end)
+        raise self.missing_operand(i)
+
+    def fraction(self, i: int, end: int) -> tuple[int, bool]:
+        r"""``\frac{a}{b}`` and ``\frac12``."""
+        kinds = self.tokens.kinds
+        if i + 1 < end and kinds[i + 1] == "{":
+            self.stack.append(_Pending(0, "divide", r"\frac", i, len(self.operands)))
+            self.open("numerator", i + 1)
+            return i + 2, True
+        digits = self.tokens.values[i + 1] if i + 1 < end and kinds[i + 1] == "number" else ""
+        if isinstance(digits, str) and len(digits) == 2 and digits.isdecimal():
+            self.push("number", digits[0], (), i + 1, i + 2)
+            self.push("number", digits[1], (), i + 1, i + 2)
+            self.join("divide", r"\frac", 2, i, i + 2)
+            return i + 2, False
+        raise ReadingError(r"expected {…}{…} after \frac", self.tokens.place(i + 1), r"write \frac{a}{b}")
+
+    def operator(self, i: int, end: int) -> tuple[int, bool]:
+        """Read a token where an operand has just ended: the next token, and whether an operand is wanted."""
+        kind = self.tokens.kinds[i]
+        if kind in _BINARY:
+            power, node = _BINARY[kind]
+            self.reduce(power, closes_function=kind == "/")
+            self.stack.append(_Pending(power, node, kind, i, len(self.operands)))
+            return i + 1, True
+        if kind in CLOSING:
+            return self.close(i, end)
+        if kind == "^" or kind == ".^":
+            return self.exponent(i, end)
+        if kind == "'" or kind == "ᵀ":
+            self.join("prime" if kind == "'" else "transpose", "", 1, self.nodes[self.operands[-1]].start, i + 1)
+            return i + 1, False
+        bracket = self.innermost()
+        if (kind == "||" and bracket == "norm") or (kind == "|" and bracket == "absolute"):
+            return self.close_bars(i, end), False
+        if kind in _SEPARATORS.get(bracket, ()):
+            self.reduce(1)
+            self.stack.append(_Pending(0, "cut", kind, i, len(self.operands)))
+            return i + 1, True
+        if kind in ("name", "number", "(", "[", "{", "frac", "begin-grid", "dots") or (kind == "||" and bracket != "norm"):
+            if self.is_function(self.operands[-1]):
+                if kind == "(":
+                    self.open("call", i)
+                    return i + 1, True
+                self.stack.append(_Pending(_FUNCTION, "apply", "", i, len(self.operands)))
+            else:
+                self.juxtapose(i)
+            return i, True
+        if kind == "=":
+            raise ReadingError("a second '=' in one statement", self.tokens.place(i), "separate equations by ';' or a new line")
+        hint = "expected an operator or the end of the text"
+        if bracket:
+            hint = "expected an operator, a comma or a closing bracket"
+        raise ReadingError(f"unexpected {_text(self.tokens, i)!r}", self.tokens.place(i), hint)
+
+    def juxtapose(self, i: int) -> None:
+        """Put a product without a sign on the stack, before token ``i``."""
+        tokens = self.tokens
+        before = self.nodes[self.operands[-1]]
+        function_ahead = False
+        if tokens.kinds[i] == "number" and before.kind in ("name", "number"):
+            hint = f"a number stands before what it multiplies; an index is written {before.value}_{_text(tokens, i)}"
+            raise ReadingError(f"unexpected number {_text(tokens, i)}", tokens.place(i), hint)
+        if tokens.kinds[i] == "name":
+            key = tokens.spelling(i).key
+            function_ahead = key in FUNCTION_KEYS and key not in self.names.values
+            if before.kind == "name" and not function_ahead and self.innermost() == "call":
+                function = self.nodes[self.operands[self.stack[self.brackets[-1]].base - 1]]
+                if function.value not in FUNCTION_KEYS and self.names.declared.isdisjoint((before.value, key)):
+                    hint = f"missing comma? write {before.value}, {key} for two arguments, {before.value}*{key} for a product"
+                    raise ReadingError(f"{before.value} and {key} stand side by side", tokens.place(i), hint)
+        self.reduce(_PRODUCT, closes_function=function_ahead)
+        self.stack.append(_Pending(_PRODUCT, "product", "", i, len(self.operands)))
+
+    def exponent(self, i: int, end: int) -> tuple[int, bool]:
+        """Read what follows the '^' at ``i``."""
+        tokens, kinds = self.tokens, self.tokens.kinds
+        node = "power" if kinds[i] == "^" else "epower"
+        start = self.nodes[self.operands[-1]].start
+        j = i + 1
+        braced = j < end and kinds[j] == "{"
+        j += braced
+        negative = j < end and kinds[j] == "-"
+        j += negative
+        stop = j + 1 + braced
+        if stop <= end and (not braced or kinds[stop - 1] == "}"):
+            text = _text(tokens, j)
+            if kinds[j] == "⊤" or (kinds[j] == "name" and text == "T"):
+                self.join("transpose", "-" if negative else "", 1, start, stop)
+                return stop, False
+            if kinds[j] == "'" or (kinds[j] == "*" and braced):
+                self.join("prime", "", 1, start, stop)
+                return stop, False
+            if kinds[j] == "number" or kinds[j] == "name":
+                self.push(kinds[j], text, (), j, j + 1)
+                if negative:
+                    self.join("negate", "", 1, j - 1, j + 1)
+                self.join(node, "", 2, start, stop)
+                return stop, False
+        if i + 1 < end and kinds[i + 1] in ("{", "("):
+            self.stack.append(_Pending(0, node, "^", i, len(self.operands)))
+            self.open("exponent", i + 1)
+            return i + 2, True
+        raise ReadingError("expected an exponent after '^'", tokens.place(i + 1), "write A^T, A^-1 or x^2")
+
+    def push(self, kind: str, value: str, args: tuple[int, ...], start: int, end: int) -> None:
+        """Make a node, the topmost operand."""
+        self.operands.append(len(self.nodes))
+        self.nodes.append(Node(kind, value, args, start, end))
+
+    def join(self, kind: str, value: str, count: int, start: int, end: int) -> None:
+        """Replace the ``count`` topmost operands by one node over them."""
+        cut = len(self.operands) - count
+        args = tuple(self.operands[cut:])
+        del self.operands[cut:]
+        self.push(kind, value, args, start, end)
+
+    def open(self, kind: str, token: int) -> None:
+        """Open a bracket."""
+        self.brackets.append(len(self.stack))
+        self.stack.append(_Pending(0, kind, _text(self.tokens, token), token, len(self.operands)))
+
+    def innermost(self) -> str:
+        """Kind of the innermost open bracket, empty outside of all."""
+        return self.stack[self.brackets[-1]].kind if self.brackets else ""
+
+    def reduce(self, power: int, closes_function: bool = False) -> None:
+        """Apply the waiting operators that bind at least as tightly as ``power``."""
+        stack, nodes, operands = self.stack, self.nodes, self.operands
+        while stack:
+            top = stack[-1]
+            if top.power == 0 or (top.power < power and not (closes_function and top.kind == "apply")):
+                return
+            stack.pop()
+            end = nodes[operands[-1]].end
+            if top.kind == "negate":
+                self.join("negate", "", 1, top.token, end)
+            else:
+                kind = "call" if top.kind == "apply" else top.kind
+                self.join(kind, "" if kind == "call" else top.value, 2, nodes[operands[-2]].start, end)
+
+    def close(self, i: int, end: int) -> tuple[int, bool]:
+        """A closing bracket: make the node of what it closes."""
+        self.reduce(1)
+        cuts: list[_Pending] = []
+        while self.stack and self.stack[-1].kind == "cut":
+            cuts.append(self.stack.pop())
+        cuts.reverse()
+        opening = self.stack.pop()
+        self.brackets.pop()
+        kind, stop = opening.kind, i + 1
+        if kind in ("norm", "absolute"):
+            raise ReadingError(f"this {opening.value!r} is never closed", self.tokens.place(opening.token))
+        if kind == "call":
+            start = self.nodes[self.operands[opening.base - 1]].start
+            self.join("call", "", len(self.operands) - opening.base + 1, start, stop)
+        elif kind == "numerator":
+            if stop >= end or self.tokens.kinds[stop] != "{":
+                raise ReadingError(r"expected the second {…} of \frac", self.tokens.place(stop), r"write \frac{a}{b}")
+            self.open("denominator", stop)
+            return stop + 1, True
+        elif kind == "denominator" or kind == "exponent":
+            waiting = self.stack.pop()
+            start = waiting.token if kind == "denominator" else self.nodes[self.operands[-2]].start
+            self.join(waiting.kind, waiting.value, 2, start, stop)
+        elif kind == "group" and not cuts:
+            node = self.nodes[self.operands[-1]]
+            self.nodes[self.operands[-1]] = node._replace(start=opening.token, end=stop)
+        else:
+            self.join_cells(kind, cuts, opening, stop)
+        return stop, False
+
+    def join_cells(self, kind: str, cuts: list[_Pending], opening: _Pending, stop: int) -> None:
+        """Cells of a bracket to rows, and rows to a column."""
+        separators = {cut.value for cut in cuts}
+        beside, below = ("beside", "stack") if kind == "matrix" else ("row", "column")
+        if kind == "group" and separators == {","}:
+            beside = "tuple"
+        cells = self.operands[opening.base :]
+        breaks = [cut.base - opening.base for cut in cuts if cut.value in (";", "\\\\")]
+        if not breaks:
+            self.join(beside, "", len(cells), opening.token, stop)
+            return
+        del self.operands[opening.base :]
+        for low, high in zip([0, *breaks], [*breaks, len(cells)], strict=True):
+            row = cells[low:high]
+            self.operands.extend(row)
+            if len(row) > 1:
+                self.join(beside, "", len(row), self.nodes[row[0]].start, self.nodes[row[-1]].end)
+        self.join(below, "", len(breaks) + 1, opening.token, stop)
+
+    def close_bars(self, i: int, end: int) -> int:
+        """The second bar of a norm or absolute value, with the order of the norm below it; the next token."""
+        self.reduce(1)
+        opening = self.stack.pop()
+        self.brackets.pop()
+        order, stop = "", i + 1
+        if stop < end and self.tokens.kinds[stop] == "index":
+            order, stop = _text(self.tokens, stop), stop + 1
+        self.join(opening.kind, order, 1, opening.token, stop)
+        return stop
+
+    def is_function(self, node: int) -> bool:
+        """Whether a node is a function, perhaps with primes or a power on it."""
+        while self.nodes[node].kind in ("prime", "power"):
+            node = self.nodes[node].args[0]
+        return self.nodes[node].kind == "function"
+
+    def missing_operand(self, i: int) -> ReadingError:
+        """The error for a missing operand before token ``i``."""
+        tokens = self.tokens
+        found = f", found {_text(tokens, i)!r}" if i < len(tokens.kinds) and tokens.kinds[i] != "\n" else ""
+        if not self.stack:
+            return ReadingError(f"expected an expression{found}", tokens.place(i))
+        top = self.stack[-1]
+        after = top.value or _text(tokens, top.token)
+        if after in OPENING:
+            return ReadingError(f"expected something inside the brackets{found}", tokens.place(i))
+        hint = "one comma too many?" if after == "," else f"is something missing after {after!r}?"
+        return ReadingError(f"expected an expression after {after!r}{found}", tokens.place(i), hint)
+
+
+def _brackets_with_comma(tokens: Tokens) -> set[int]:
+    """The open brackets that hold a comma of their own."""
+    found: set[int] = set()
+    open_: list[int] = []
+    for i, kind in enumerate(tokens.kinds):
+        if kind in OPENING:
+            open_.append(i)
+        elif kind in CLOSING:
+            if open_:
+                open_.pop()
+        elif kind == "," and open_:
+            found.add(open_[-1])
+    return found

@@ -1,0 +1,494 @@
+r"""Characters to tokens with spans, and the one table of spellings.
+
+``θ1 theta1 th1 θ_1 θ₁ \theta_1 \theta_{1} \boldsymbol{\theta}_1`` all give one *key*, ``θ1``; a key is what the rest of
+the program calls a name. How it was typed is kept beside it, for printing. Superscripts stay apart (``θ ^ 1``), because only
+the whole text can say whether they are indices or powers; :mod:`jacobian_chain.syntax` decides.
+
+Superscript digits are read before any Unicode normalisation, which would make θ¹ and θ₁ the same thing.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import NamedTuple
+
+from jacobian_chain.errors import LimitError, Place, ReadingError, Source, suggest
+
+MAX_CHARACTERS = 50_000_000
+"""Longest text that is read."""
+
+GREEK = {
+    **dict(
+        zip(
+            (
+                "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho sigma tau upsilon "
+                "phi chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega"
+            ).split(),
+            "αβγδεζηθικλμνξοπρστυφχψωΓΔΘΛΞΠΣΥΦΨΩ",
+            strict=True,
+        )
+    ),
+}
+"""Spelled-out Greek letters. ``th`` and the ``var`` forms are read too, see ``LETTERS``."""
+
+LETTERS = {
+    **GREEK,
+    "th": "θ",
+    "varepsilon": "ε",
+    "vartheta": "θ",
+    "varphi": "φ",
+    "varrho": "ρ",
+    "varsigma": "σ",
+    "varpi": "π",
+    "varkappa": "κ",
+    "ell": "ℓ",
+    "partial": "∂",
+    "nabla": "∇",
+}
+"""Words that stand for one letter."""
+
+VARIANTS = str.maketrans("ϵϑϕϱςϖϰµ", "εθφρσπκμ")
+"""Letters that are another one's variant."""
+
+ACCENTS = {
+    "hat": "\N{COMBINING CIRCUMFLEX ACCENT}",
+    "widehat": "\N{COMBINING CIRCUMFLEX ACCENT}",
+    "bar": "\N{COMBINING MACRON}",
+    "overline": "\N{COMBINING MACRON}",
+    "tilde": "\N{COMBINING TILDE}",
+    "widetilde": "\N{COMBINING TILDE}",
+    "dot": "\N{COMBINING DOT ABOVE}",
+}
+"""Accents, as commands (``\\hat y``), as endings (``yhat``, ``y_hat``) and as Unicode marks (``ŷ``)."""
+
+SYMBOLS = {
+    "cdot": "·",
+    "times": "×",
+    "ast": "*",
+    "odot": "⊙",
+    "circ": "∘",
+    "otimes": "⊗",
+    "oslash": "⊘",
+    "top": "⊤",
+    "intercal": "⊤",
+    "frac": "frac",
+    "dfrac": "frac",
+    "tfrac": "frac",
+    "lVert": "||",
+    "rVert": "||",
+    "Vert": "||",
+    "lvert": "|",
+    "rvert": "|",
+    "vert": "|",
+    "mid": "|",
+    "in": "in",
+    "colon": ":",
+    "coloneqq": "=",
+    "cdots": "dots",
+    "ldots": "dots",
+    "dots": "dots",
+    "vdots": "dots",
+    "prime": "'",
+    "lbrack": "[",
+    "rbrack": "]",
+}
+"""LaTeX commands that are a symbol."""
+
+CHARACTERS = {
+    "⋅": "·",
+    "∙": "·",
+    "•": "·",
+    "−": "-",
+    "–": "-",
+    "⋆": "*",
+    "∗": "*",
+    "◦": "∘",
+    "○": "∘",
+    "∥": "||",
+    "‖": "||",
+    "∣": "|",
+    "│": "|",
+    "∈": "in",
+    "′": "'",
+    "’": "'",
+    "≔": "=",
+    "ᵀ": "ᵀ",
+    "⊺": "⊤",
+    "…": "dots",
+    "⋯": "dots",
+    "÷": "/",
+    "∕": "/",
+}
+"""Unicode characters that are another spelling of a symbol."""
+
+FONTS = frozenset(
+    (
+        "mathbf boldsymbol bm mathrm mathsf mathit mathcal mathbb mathfrak mathscr mathtt text textbf textit "
+        "textrm texttt operatorname operatorname* vec mathnormal symbf symup pmb bf rm"
+    ).split()
+)
+"""Commands that change a letter's dress and not its meaning."""
+
+IGNORED = frozenset(
+    (
+        "left right bigl bigr Bigl Bigr biggl biggr Biggl Biggr big Big bigg Bigg middle bigm quad qquad "
+        "displaystyle textstyle limits nolimits thinspace negthinspace enspace hline nonumber notag"
+    ).split()
+)
+"""Commands that only space and size."""
+
+GRIDS = frozenset(["matrix", "pmatrix", "bmatrix", "vmatrix", "Bmatrix", "smallmatrix", "array"])
+"""Environments that hold rows and columns of blocks."""
+
+ALIGNMENTS = frozenset(
+    ("align align* aligned equation equation* gather gather* gathered split alignat alignat* cases multline multline*").split()
+)
+"""Environments that only arrange lines."""
+
+FUNCTION_COMMANDS = frozenset(
+    ("exp log ln sqrt sin cos tan sinh cosh tanh det max min arg Pr sum prod tr diag sigmoid relu softmax").split()
+)
+"""Commands that spell a function or operator."""
+
+SUPERSCRIPTS = {**dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁽⁾", "0123456789+-()", strict=True)), "ⁿ": "n", "ⁱ": "i", "ᵗ": "t", "ˡ": "l", "ᵏ": "k"}
+SUBSCRIPTS = {
+    **dict(zip("₀₁₂₃₄₅₆₇₈₉₊₋₍₎", "0123456789+-()", strict=True)),
+    **dict(zip("ₐₑₕᵢⱼₖₗₘₙₒₚᵣₛₜᵤᵥₓ", "aehijklmnoprstuvx", strict=True)),
+}
+
+_LETTER = r"A-Za-z\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u024f\u0370-\u03ff\u1e00-\u1eff\u2113\u2202\u2207\U0001d400-\U0001d7cb"
+_MARK = r"\u0300-\u036f"
+_WORD = rf"[{_LETTER}][{_LETTER}{_MARK}0-9]*"
+_SUPER = "".join(SUPERSCRIPTS)
+_SUB = "".join(SUBSCRIPTS)
+
+_TOKEN = re.compile(
+    rf"""
+      (?P<space> (?: [ \t\r\f\v\u00a0\u2000-\u200b\u2009\u202f] | \\[,;:!\ ] | ~ | \$ | \\[\[\]()] )+ )
+    | (?P<comment> [#%][^\n]* )
+    | (?P<word> {_WORD} ) (?: _ (?: \{{ (?P<braced> [^{{}}]* ) \}} | (?P<sub> [0-9]+ | {_WORD} ) ) )?
+    | (?P<symbol> \*\* | := | \.\* | \./ | \.\^ | \.T\b | \|\| | [-+*/@^'=,;:|&(){{}}\n\[\]] )
+    | (?P<stop> \. (?= \s | \\ | \$ | $ ) )
+    | (?P<number> (?: [0-9]+ (?: \.[0-9]+ )? | \.[0-9]+ ) (?: [eE][+-]?[0-9]+ )? )
+    | (?P<unisub> [{_SUB}]+ )
+    | (?P<unisuper> [{_SUPER}]+ )
+    | (?P<under> _ )
+    | (?P<command> \\[A-Za-z]+ \*? )
+    | (?P<escape> \\\\ (?: \[ -? [0-9.]+ [ ]* (?: pt | em | ex | cm | mm ) \] )? | \\. | \\ )
+    | (?P<other> . )
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+_INDEX = re.compile(rf"\\(?P<command>[A-Za-z]+)|(?P<word>[{_LETTER}]+)|(?P<drop>[\s{{}}_^$]|\\.)|(?P<other>.)", re.DOTALL)
+_HEAD = re.compile(r"(?P<head>.*?)(?P<digits>[0-9]*)", re.DOTALL)
+_ENDING = re.compile(rf"(?P<head>.+?)(?P<accent>{'|'.join(ACCENTS)})")
+_OPEN = {"(": ")", "[": "]", "{": "}"}
+
+
+@dataclass(frozen=True, slots=True)
+class Spelling:
+    """How a name was typed. ``key`` is its identity, the rest is for printing."""
+
+    key: str
+    base: str
+    accent: str = ""
+    index: str = ""
+    raised: bool = False
+    upper: str = ""
+
+    def with_superscript(self, index: str) -> Spelling:
+        """The name that a superscript index makes of this one; beside a subscript it is kept apart."""
+        if self.index:
+            return replace(self, key=f"{self.key}^{index}", upper=index)
+        return replace(self, key=self.key + index, index=index, raised=True)
+
+
+class Tokens(NamedTuple):
+    """Parallel lists, one entry a token. A kind is ``name``, ``number``, ``index``, or the symbol itself."""
+
+    source: Source
+    kinds: list[str]
+    values: list[Spelling | str]
+    starts: list[int]
+    ends: list[int]
+
+    def place(self, i: int, last: int | None = None) -> Place:
+        """The span of token ``i``, or of the tokens ``i`` to ``last``; past the end, the end of the text."""
+        if i >= len(self.kinds):
+            end = len(self.source.text.rstrip())
+            return Place(self.source, end, end)
+        return Place(self.source, self.starts[i], self.ends[i if last is None else last])
+
+    def spelling(self, i: int) -> Spelling:
+        """The name that token ``i`` is."""
+        value = self.values[i]
+        assert isinstance(value, Spelling)
+        return value
+
+
+@lru_cache(maxsize=65536)
+def canonical_index(text: str) -> str:
+    r"""The text of an index without fonts, blanks, braces and enclosing brackets.
+
+    >>> canonical_index(r"\mathrm{relu}"), canonical_index("{(1)}"), canonical_index("t - 1"), canonical_index("x^3")
+    ('relu', '1', 't-1', 'x3')
+    """
+    if text.isascii() and text.isalnum():
+        return LETTERS.get(text, text)
+    parts: list[str] = []
+    accent = ""
+    for match in _INDEX.finditer("".join(SUPERSCRIPTS.get(c, SUBSCRIPTS.get(c, c)) for c in text)):
+        group = match.lastgroup
+        if group == "command":
+            word = match["command"]
+            if word in ACCENTS:
+                accent += ACCENTS[word]
+            elif word not in FONTS and word not in IGNORED:
+                parts.append(LETTERS.get(word, word) + accent)
+                accent = ""
+        elif group == "word":
+            word = unicodedata.normalize("NFD", match["word"]).translate(VARIANTS)
+            parts.append(LETTERS.get(word, word) + accent)
+            accent = ""
+        elif group == "other":
+            parts.append(CHARACTERS.get(match["other"], match["other"]))
+    joined = "".join(parts)
+    while len(joined) > 2 and joined[0] in "([" and _OPEN[joined[0]] == joined[-1]:
+        joined = joined[1:-1]
+    return joined
+
+
+@lru_cache(maxsize=65536)
+def spell(word: str, index: str | None = None, accent: str = "") -> Spelling:
+    r"""The spelling of a word with an index that was typed under it.
+
+    >>> spell("theta1").key, spell("θ", "1").key, spell("W", "hh").key, spell("yhat").key == spell("ŷ").key
+    ('θ1', 'θ1', 'Whh', True)
+    """
+    if not word.isascii():
+        word = unicodedata.normalize("NFD", unicodedata.normalize("NFKC", word) if word > "\uffff" else word).translate(VARIANTS)
+        marks = "".join(c for c in word if unicodedata.combining(c))
+        if marks:
+            accent, word = marks + accent, "".join(c for c in word if not unicodedata.combining(c))
+    match = _HEAD.fullmatch(word)
+    assert match is not None
+    head, digits = match["head"], match["digits"]
+    base = LETTERS.get(head, head)
+    if base == head and len(head) > 1:
+        ending = _ENDING.fullmatch(head)
+        if ending and (len(ending["head"]) == 1 or ending["head"] in LETTERS):
+            base, accent = LETTERS.get(ending["head"], ending["head"]), ACCENTS[ending["accent"]] + accent
+    if index is None:
+        return Spelling(base + accent + digits, base, accent, digits)
+    if index in ACCENTS and not digits:
+        return Spelling(base + accent + ACCENTS[index], base, accent + ACCENTS[index])
+    if digits:
+        return Spelling(f"{base}{accent}{digits},{index}", base, accent, f"{digits},{index}")
+    return Spelling(base + accent + index, base, accent, index)
+
+
+def tokenize(source: Source) -> Tokens:
+    r"""Tokens of a text; blanks, comments, fonts and sizes are gone.
+
+    Raises:
+        ReadingError: a character or command that the language does not have.
+        LimitError: the text is longer than ``MAX_CHARACTERS``.
+
+    >>> tokens = tokenize(Source(r"\boldsymbol{\theta}_1 + 2 x₃"))
+    >>> tokens.kinds
+    ['name', '+', 'number', 'name']
+    >>> [tokens.spelling(i).key for i in (0, 3)]
+    ['θ1', 'x3']
+    """
+    text = source.text
+    if len(text) > MAX_CHARACTERS:
+        raise LimitError(f"the text has {len(text):,} characters; the limit is {MAX_CHARACTERS:,}")
+    kinds: list[str] = []
+    values: list[Spelling | str] = []
+    starts: list[int] = []
+    ends: list[int] = []
+    tokens = Tokens(source, kinds, values, starts, ends)
+    transparent: list[bool] = []  # for every open brace: is it only the brace of a font or an accent?
+    veil = False  # the next brace is of that kind
+    accent = ""  # to be put on the next name
+    match_at = _TOKEN.match
+    position, length = 0, len(text)
+    while position < length:
+        match = match_at(text, position)
+        assert match is not None
+        group = match.lastgroup
+        start, position = position, match.end()
+        if group == "word" or group == "sub" or group == "braced":
+            index = None if group == "word" else canonical_index(match[group])
+            value = spell(match["word"], index, accent)
+            accent, veil = "", False
+            kinds.append("name")
+            values.append(value)
+            starts.append(start)
+            ends.append(position)
+            continue
+        if group == "space" or group == "comment" or group == "stop":
+            continue
+        kind, value_text = "", match[0]
+        if group == "symbol":
+            kind = "=" if value_text == ":=" else "^" if value_text == "**" else "ᵀ" if value_text == ".T" else value_text
+            if kind == "{":
+                transparent.append(veil)
+                if veil:
+                    veil = False
+                    continue
+            elif kind == "}" and transparent and transparent.pop():
+                continue
+        elif group == "number":
+            kind = "number"
+        elif group in ("unisub", "under"):
+            if group == "unisub":
+                index = "".join(SUBSCRIPTS[c] for c in value_text)
+            else:
+                position, index = _subscript(tokens, start)
+            if kinds and kinds[-1] == "name":
+                old = tokens.spelling(-1)
+                values[-1] = _with_subscript(old, index)
+                ends[-1] = position
+                continue
+            kind, value_text = "index", index
+        elif group == "unisuper":
+            plain = "".join(SUPERSCRIPTS[c] for c in value_text)
+            for kind, value_text in [("^", "^"), ("{", "{"), *_split_index(plain), ("}", "}")]:
+                kinds.append(kind)
+                values.append(spell(value_text) if kind == "name" else value_text)
+                starts.append(start)
+                ends.append(position)
+            continue
+        elif group == "command":
+            word = value_text[1:]
+            if word in FONTS or word.rstrip("*") in FONTS:
+                veil = True
+                continue
+            if word in ACCENTS:
+                accent, veil = accent + ACCENTS[word], True
+                continue
+            if word in ("begin", "end"):
+                position, kind = _environment(tokens, start, position, word)
+                if not kind:
+                    continue
+                value_text = "matrix"
+            elif word in LETTERS or word in FUNCTION_COMMANDS:
+                word, position = _command_name(text, word, position)
+                kinds.append("name")
+                values.append(spell(word, None, accent))
+                starts.append(start)
+                ends.append(position)
+                accent, veil = "", False
+                continue
+            elif word in SYMBOLS:
+                kind = SYMBOLS[word]
+            elif word in IGNORED:
+                continue
+            elif word in ("lbrace", "rbrace"):
+                kind = "(" if word == "lbrace" else ")"
+            else:
+                raise ReadingError(
+                    f"unknown command {value_text}",
+                    Place(source, start, position),
+                    suggest(word, [*LETTERS, *SYMBOLS, *FUNCTION_COMMANDS, *ACCENTS, *FONTS]),
+                )
+        elif group == "escape" and value_text[:2] in _ESCAPES:
+            kind = _ESCAPES[value_text[:2]]
+        elif value_text in CHARACTERS:
+            kind = CHARACTERS[value_text]
+        elif value_text in "·×⊙∘⊗⊘⊤":
+            kind = value_text
+        else:
+            shown = value_text if value_text.isprintable() else f"U+{ord(value_text[-1]):04X}"
+            what = "control character" if unicodedata.category(value_text[-1]) in ("Cc", "Cf", "Cs") else "unexpected character"
+            raise ReadingError(f"{what} {shown}", Place(source, start, position), _CHARACTER_HINTS.get(value_text))
+        accent, veil = "", False
+        kinds.append(kind)
+        values.append(value_text)
+        starts.append(start)
+        ends.append(position)
+    return tokens
+
+
+_ESCAPES = {"\\\\": "\\\\", "\\|": "||", "\\{": "(", "\\}": ")", "\\&": "&"}
+_CHARACTER_HINTS = {
+    '"': "names are written without quotation marks",
+    "?": "an unknown layer is just a name, such as L1",
+    "\ufffd": "the text was not valid UTF-8",
+    "<": "comparisons are not part of the language",
+    ">": "comparisons are not part of the language",
+    "!": "factorials are not part of the language",
+}
+
+
+def _with_subscript(name: Spelling, index: str) -> Spelling:
+    """A name with a subscript that was typed after its font's brace."""
+    if index in tuple(ACCENTS) and not name.index:
+        return replace(name, key=name.key + ACCENTS[index], accent=name.accent + ACCENTS[index])
+    if name.index:
+        return replace(name, key=f"{name.key},{index}", index=f"{name.index},{index}")
+    return replace(name, key=name.key + index, index=index)
+
+
+def _subscript(tokens: Tokens, start: int) -> tuple[int, str]:
+    """Position after the subscript that begins with the underscore at ``start``, and its text."""
+    text = tokens.source.text
+    i = start + 1
+    while i < len(text) and text[i] == " ":
+        i += 1
+    if i < len(text) and text[i] == "{":
+        depth = 0
+        for j in range(i, len(text)):
+            depth += (text[j] == "{") - (text[j] == "}")
+            if depth == 0:
+                return j + 1, canonical_index(text[i + 1 : j])
+        raise ReadingError("this brace is never closed", Place(tokens.source, i, i + 1), "expected '}'")
+    match = re.compile(rf"\\[A-Za-z]+|[0-9]+|[{_LETTER}][{_LETTER}0-9]*|\*").match(text, i)
+    if match is None:
+        raise ReadingError("expected an index after '_'", Place(tokens.source, start, start + 1), "write x_1 or x_{t-1}")
+    word = match[0]
+    if word[1:] in FONTS:
+        finish = text.find("}", match.end())
+        if finish > 0:
+            return finish + 1, canonical_index(text[i : finish + 1])
+    return match.end(), canonical_index(word)
+
+
+def _command_name(text: str, word: str, position: int) -> tuple[str, int]:
+    r"""A letter command with the digits that stand directly behind it: ``\theta1`` is θ1."""
+    end = position
+    while end < len(text) and text[end].isdecimal():
+        end += 1
+    return LETTERS.get(word, word) + text[position:end], end
+
+
+def _split_index(plain: str) -> list[tuple[str, str]]:
+    """Tokens of a superscript that was typed in Unicode."""
+    return [
+        ("number", part) if part.isdecimal() else ("name", part) if part.isalpha() else (part, part)
+        for part in re.findall(r"[0-9]+|.", plain)
+    ]
+
+
+def _environment(tokens: Tokens, start: int, position: int, word: str) -> tuple[int, str]:
+    r"""Position after ``\begin{name}`` or ``\end{name}``, and the bracket it stands for, empty for mere alignment."""
+    text = tokens.source.text
+    finish = text.find("}", position)
+    name = text[position + 1 : finish].strip() if finish > 0 and text[position : position + 1] == "{" else ""
+    if name in ALIGNMENTS:
+        if name.startswith("alignat"):
+            finish = max(finish, text.find("}", finish + 1))
+        return finish + 1, ""
+    if name in GRIDS:
+        if name == "array" and word == "begin" and text[finish + 1 : finish + 2] == "{":
+            finish = max(finish, text.find("}", finish + 1))
+        return finish + 1, f"{word}-grid"
+    raise ReadingError(
+        f"unknown environment {name or text[position : position + 20]!r}",
+        Place(tokens.source, start, finish + 1 if finish > 0 else position),
+        suggest(name, [*GRIDS, *ALIGNMENTS]),
+    )

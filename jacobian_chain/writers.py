@@ -1,0 +1,274 @@
+r"""Output languages: how a name, a symbol and a bracket look in LaTeX, Unicode and ASCII. One small class each.
+
+The LaTeX is what KaTeX, MathJax and TeX have in common: no macros, no raw Greek, ``\middle\vert`` between blocks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import NamedTuple
+
+from jacobian_chain.notation import Symbol
+from jacobian_chain.tokens import ACCENTS, GREEK, SUBSCRIPTS, SUPERSCRIPTS, Spelling
+
+_COMMANDS = {letter: f"\\{word}" for word, letter in GREEK.items() if word != "omicron"}
+_LATIN_CAPITALS = dict(zip("ΑΒΕΖΗΙΚΜΝΟΡΤΥΧ", "ABEZHIKMNOPTYX", strict=True))
+_LATEX_LETTERS = {**_COMMANDS, **{c: f"\\mathrm{{{latin}}}" for c, latin in _LATIN_CAPITALS.items() if c not in _COMMANDS}}
+_LATEX_LETTERS.update({"ο": "o", "Υ": "\\Upsilon", "ℓ": "\\ell", "∂": "\\partial", "∇": "\\nabla"})
+_LATEX_ACCENTS = {mark: command for command, mark in reversed(ACCENTS.items())}
+_WORDS = {letter: word for word, letter in GREEK.items()} | {"ℓ": "ell", "∂": "partial", "∇": "nabla"}
+_ACCENT_WORDS = {mark: word for word, mark in reversed(ACCENTS.items())}
+_SUPERSCRIPT = {plain: raised for raised, plain in SUPERSCRIPTS.items()}
+_SUBSCRIPT = {plain: lowered for lowered, plain in SUBSCRIPTS.items()}
+
+
+class Signs(NamedTuple):
+    """The fixed pieces of a language."""
+
+    dot: str
+    space: str
+    transpose: str
+    identity: str
+    ones: str
+    one: str
+    zero: str
+    open: str
+    close: str
+    bar: str
+    equals: str
+    comment: str
+
+
+class LatexWriter:
+    """LaTeX, for inside of a display."""
+
+    signs = Signs(r" \cdot ", " ", r"^{\top}", "I", r"\mathbf{1}", "1", "0", r"\left( ", r" \right)", r" \,\middle\vert\, ", " = ", "% ")
+
+    def __init__(self, index: str = "as-typed") -> None:
+        self.index = index
+        self._names: dict[Spelling, str] = {}
+
+    def name(self, spelling: Spelling) -> str:
+        r"""A name with its accent and index.
+
+        >>> LatexWriter().name(Spelling("θ1", "θ", "", "1")), LatexWriter("super").name(Spelling("hprev2", "hprev", "", "2"))
+        ('\\theta_{1}', '\\mathrm{hprev}^{2}')
+        """
+        known = self._names.get(spelling)
+        if known is None:
+            known = self._names[spelling] = self._name(spelling)
+        return known
+
+    def _name(self, spelling: Spelling) -> str:
+        text = self._word(spelling.base)
+        for mark in spelling.accent:
+            text = f"\\{_LATEX_ACCENTS.get(mark, 'hat')}{{{text}}}"
+        if spelling.index:
+            raised = spelling.raised if self.index == "as-typed" else self.index == "super"
+            mark = "^" if raised and not spelling.upper else "_"
+            text += f"{mark}{{{self._index(spelling.index)}}}"
+        if spelling.upper:
+            text += f"^{{({self._index(spelling.upper)})}}"
+        return text
+
+    def _word(self, word: str) -> str:
+        if len(word) == 1:
+            return _LATEX_LETTERS.get(word, word)
+        if word.isascii():
+            return f"\\mathrm{{{word}}}"
+        return "".join(_LATEX_LETTERS.get(c, c) if not c.isascii() else c for c in word)
+
+    def _index(self, text: str) -> str:
+        """An index: words upright, Greek letters as commands, the rest as it is."""
+        parts: list[str] = []
+        word = ""
+        for c in f"{text}\0":
+            if c.isascii() and c.isalpha():
+                word += c
+                continue
+            if word:
+                parts.append(word if len(word) == 1 else f"\\mathrm{{{word}}}")
+                word = ""
+            letter = _LATEX_LETTERS.get(c)
+            if c in _LATEX_ACCENTS and parts:
+                parts[-1] = f"\\{_LATEX_ACCENTS[c]}{{{parts[-1]}}}"
+            elif letter is not None:
+                parts.append(letter)
+            elif c != "\0":
+                parts.append(c)
+        return "".join(
+            f"{part} " if part[-1:].isalpha() and part[:1] == "\\" and k + 1 < len(parts) else part for k, part in enumerate(parts)
+        )
+
+    def symbol(self, symbol: Symbol) -> str:
+        r"""A factor.
+
+        >>> x, f = Spelling("x2", "x", "", "2"), Spelling("f3", "f", "", "3")
+        >>> LatexWriter().symbol(Symbol("J", f, (x,), 0, (x,))), LatexWriter().symbol(Symbol("∂", f, (x,)))
+        ('(J f_{3})(x_{2})', '\\frac{\\partial f_{3}}{\\partial x_{2}}')
+        """
+        of = self.vec(self.name(symbol.of)) if symbol.vec_of else self.name(symbol.of)
+        at = "" if symbol.at is None else f"({', '.join(map(self.name, symbol.at))})"
+        if symbol.kind == "slot":
+            return f"(\\partial_{{{symbol.slot}}} {of}){at}" if at else f"\\partial_{{{symbol.slot}}} {of}"
+        by = self.vec(self.name(symbol.by[0])) if symbol.vec_by else ", ".join(map(self.name, symbol.by))
+        if symbol.kind in ("∂", "d"):
+            sign = r"\partial" if symbol.kind == "∂" else r"\mathrm{d}"
+            below = f"({by})" if len(symbol.by) > 1 else by
+            return f"\\frac{{{sign} {of}}}{{{sign} {below}}}{at}"
+        head = "J" if symbol.kind == "J" else r"\nabla"
+        if not at:
+            return f"{head}_{{{by}}} {of}"
+        return f"({head} {of}){at}" if len(symbol.at or ()) == 1 else f"({head}_{{{by}}} {of}){at}"
+
+    def vec(self, matrix: str) -> str:
+        """A matrix as the vector of its columns."""
+        return f"\\operatorname{{vec}} {matrix}"
+
+    def transposed(self, text: str, symbol: Symbol | None = None) -> str:
+        """The transpose of a written factor."""
+        if symbol is None:
+            return f"{text}{self.signs.transpose}"
+        if symbol.kind in ("∂", "d") or symbol.at is not None:
+            return f"\\left( {text} \\right){self.signs.transpose}"
+        return f"({text}){self.signs.transpose}"
+
+    def number(self, value: Fraction) -> str:
+        """A positive number."""
+        return str(value.numerator) if value.denominator == 1 else f"\\frac{{{value.numerator}}}{{{value.denominator}}}"
+
+    def row(self, left: str, blocks: Sequence[str], width: int) -> str:
+        """One row of blocks, ``width`` to a line."""
+        if len(blocks) <= width:
+            return f"{left} = {self.signs.open}{self.signs.bar.join(blocks)}{self.signs.close}"
+        lines = [r" \,\big|\, ".join(blocks[k : k + width]) for k in range(0, len(blocks), width)]
+        body = " \\,\\big|\\\\\n& ".join(lines)
+        return f"\\begin{{aligned}}\n{left} = \\bigl( & {body} \\bigr)\n\\end{{aligned}}"
+
+    def column(self, left: str, blocks: Sequence[str]) -> str:
+        """One column of blocks."""
+        body = " \\\\\n".join(blocks)
+        return f"{left} = \\begin{{pmatrix}}\n{body}\n\\end{{pmatrix}}"
+
+    def lines(self, equations: Sequence[tuple[str, str]]) -> str:
+        """Equations below each other."""
+        if len(equations) == 1:
+            return f"{equations[0][0]} = {equations[0][1]}"
+        body = " \\\\\n".join([f"{left} &= {right}" for left, right in equations])
+        return f"\\begin{{aligned}}\n{body}\n\\end{{aligned}}"
+
+    def call(self, layer: str, arguments: Sequence[str]) -> str:
+        """A layer applied to arguments."""
+        return f"{layer}({', '.join(arguments)})"
+
+
+TERMINAL_COLUMNS = 100
+"""Rows of blocks that are longer have one block a line."""
+
+
+class TextWriter:
+    """Unicode for a terminal; with ``ascii`` nothing outside of ASCII."""
+
+    def __init__(self, index: str = "as-typed", ascii: bool = False) -> None:
+        self.index = index
+        self.ascii = ascii
+        self._names: dict[Spelling, str] = {}
+        if ascii:
+            self.signs = Signs(" * ", " * ", "^T", "I", "ones", "1", "0", "( ", " )", "  |  ", " = ", "# ")
+        else:
+            self.signs = Signs(" · ", " · ", "ᵀ", "I", "𝟏", "1", "0", "( ", " )", "  │  ", " = ", "# ")
+
+    def name(self, spelling: Spelling) -> str:
+        """A name with its accent and index.
+
+        >>> theta = Spelling("θ1", "θ", "", "1", True)
+        >>> TextWriter().name(theta), TextWriter("sub").name(theta), TextWriter("sub", ascii=True).name(theta)
+        ('θ¹', 'θ₁', 'theta1')
+        """
+        known = self._names.get(spelling)
+        if known is None:
+            known = self._names[spelling] = self._name(spelling)
+        return known
+
+    def _name(self, spelling: Spelling) -> str:
+        if self.ascii:
+            base = "".join(_WORDS.get(c, c) for c in spelling.base) + "".join(_ACCENT_WORDS.get(mark, "hat") for mark in spelling.accent)
+            index = "".join(_WORDS.get(c, c) for c in spelling.index)
+            plain = index.isdecimal() or not index
+            return (
+                base
+                + (index if plain else f"_{index}" if index.isalnum() else f"_{{{index}}}")
+                + (f"^({spelling.upper})" if spelling.upper else "")
+            )
+        text = spelling.base + spelling.accent
+        raised = (spelling.raised if self.index == "as-typed" else self.index == "super") and not spelling.upper
+        table = _SUPERSCRIPT if raised else _SUBSCRIPT
+        if spelling.index:
+            small = "".join(table.get(c, "\0") for c in spelling.index)
+            sign = "^" if raised else "_"
+            text += small if "\0" not in small else f"{sign}{spelling.index if spelling.index.isalnum() else '{' + spelling.index + '}'}"
+        return text + (f"^({spelling.upper})" if spelling.upper else "")
+
+    def symbol(self, symbol: Symbol) -> str:
+        """A factor.
+
+        >>> x, f = Spelling("x2", "x", "", "2"), Spelling("f3", "f", "", "3")
+        >>> TextWriter().symbol(Symbol("J", f, (x,))), TextWriter(ascii=True).symbol(Symbol("∂", f, (x,)))
+        ('J_x₂ f₃', 'partial f3/partial x2')
+        """
+        of = self.vec(self.name(symbol.of)) if symbol.vec_of else self.name(symbol.of)
+        at = "" if symbol.at is None else f"({', '.join(map(self.name, symbol.at))})"
+        partial, nabla = ("partial ", "nabla") if self.ascii else ("∂", "∇")
+        if symbol.kind == "slot":
+            text = f"{partial.strip()}_{symbol.slot} {of}" if self.ascii else f"∂{_SUBSCRIPT.get(str(symbol.slot), f'_{symbol.slot}')} {of}"
+            return f"({text}){at}" if at else text
+        by = self.vec(self.name(symbol.by[0])) if symbol.vec_by else ", ".join(map(self.name, symbol.by))
+        if symbol.kind in ("∂", "d"):
+            sign = partial if symbol.kind == "∂" else "d"
+            below = f"({by})" if len(symbol.by) > 1 else by
+            text = f"{sign}{of}/{sign}{below}"
+            return f"({text}){at}" if at else text
+        head = "J" if symbol.kind == "J" else nabla
+        index = f"_{{{by}}}" if len(symbol.by) > 1 or symbol.vec_by else f"_{by}"
+        if not at:
+            return f"{head}{index} {of}"
+        return f"({head} {of}){at}" if len(symbol.at or ()) == 1 else f"({head}{index} {of}){at}"
+
+    def vec(self, matrix: str) -> str:
+        """A matrix as the vector of its columns."""
+        return f"vec({matrix})"
+
+    def transposed(self, text: str, symbol: Symbol | None = None) -> str:
+        """The transpose of a written factor."""
+        return f"{text}{self.signs.transpose}" if symbol is None else f"({text}){self.signs.transpose}"
+
+    def number(self, value: Fraction) -> str:
+        """A positive number."""
+        return str(value)
+
+    def row(self, left: str, blocks: Sequence[str], width: int) -> str:
+        """One row of blocks, ``width`` to a line."""
+        if len(left) + sum(map(len, blocks)) + 5 * len(blocks) > TERMINAL_COLUMNS:
+            width = 1
+        lines = [self.signs.bar.join(blocks[k : k + width]) for k in range(0, len(blocks), width)]
+        indent = f"{self.signs.bar.rstrip()}\n{' ' * (len(left) + 5)}"
+        return f"{left} = {self.signs.open}{indent.join(lines)}{self.signs.close}"
+
+    def column(self, left: str, blocks: Sequence[str]) -> str:
+        """One column of blocks."""
+        bars = ("| ", " |") if self.ascii else ("⎜ ", " ⎟")
+        width = max(map(len, blocks))
+        indent = " " * (len(left) + 3)
+        return "\n".join(f"{indent if k else f'{left} = '}{bars[0]}{block.ljust(width)}{bars[1]}" for k, block in enumerate(blocks))
+
+    def lines(self, equations: Sequence[tuple[str, str]]) -> str:
+        """Equations below each other."""
+        return "\n".join([f"{left} = {right}" for left, right in equations])
+
+    def call(self, layer: str, arguments: Sequence[str]) -> str:
+        """A layer applied to arguments."""
+        return f"{layer}({', '.join(arguments)})"
+
+
+Writer = LatexWriter | TextWriter
