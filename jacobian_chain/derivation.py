@@ -146,8 +146,9 @@ class _Sweep:
         uses: list[list[tuple[int, int]]] = [[] for _ in range(output + 1)]
         for value in range(output, leaves - 1, -1):
             if needed[value] and live[value] and value not in held:
-                for slot, source in enumerate(steps[value - leaves].inputs):
-                    if live[source]:
+                step = steps[value - leaves]
+                for slot, source in enumerate(step.inputs):
+                    if live[source] and (not step.coefficients or step.coefficients[slot]):
                         uses[source].append((value, slot))
         return uses
 

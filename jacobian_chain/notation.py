@@ -19,7 +19,7 @@ from jacobian_chain.layout import Layout
 from jacobian_chain.maps import Map
 from jacobian_chain.syntax import Node, Program, read_expression
 from jacobian_chain.tape import Shape, Step, Tape
-from jacobian_chain.tokens import Spelling, spell
+from jacobian_chain.tokens import Spelling, read_key, spell, split_names
 
 
 class Symbol(NamedTuple):
@@ -130,7 +130,7 @@ class Labels:
         known = self._slots.get((step, slot))
         if known is None:
             unnamed = sum(not self.tape.names[value] for value in self._step(step).inputs)
-            known = self._slots[step, slot] = self._fresh(step, f",{slot + 1}" if unnamed > 1 else "")
+            known = self._slots[step, slot] = self._fresh(step, chr(ord("a") + slot) if unnamed > 1 else "")
         return known
 
     def point(self, step: int) -> tuple[Spelling, ...]:
@@ -419,10 +419,23 @@ def read_symbol(program: Program, root: int) -> Symbol | None:
         return Symbol("slot", name, (), int(head.index), at, vec_of)
     if head.base not in ("J", "∇", "D"):
         return None
-    vec_by = head.index.startswith("vec")
-    index = head.index.removeprefix("vec")
-    by = tuple(spell(part) for part in index.split(",")) if index else ()
-    return Symbol("∇" if head.base == "∇" else "J", name, by, 0, at, vec_of, vec_by)
+    by, vec_by = _read_variables(program, operator)
+    return None if by is None else Symbol("∇" if head.base == "∇" else "J", name, by, 0, at, vec_of, vec_by)
+
+
+def _read_variables(program: Program, operator: Node) -> tuple[tuple[Spelling, ...] | None, bool]:
+    r"""The names below an operator, as in ``J_{x, \theta_1}``, and whether they stand in ``vec``; None for something else."""
+    text = program.tokens.source.text[program.tokens.starts[operator.start] : program.tokens.ends[operator.start]]
+    _, below, index = text.partition("_")
+    if not below:
+        return (), False
+    index = index.strip()
+    if index.startswith("{"):
+        index = index[1:-1]
+    bare = index.removeprefix(r"\operatorname{vec}")
+    keys = [read_key(part) for part in split_names(bare)]
+    names = tuple(spell(key) for key in keys if key is not None)
+    return (names if len(names) == len(keys) else None), bare != index
 
 
 def _read_fraction(program: Program, node: Node, at: tuple[Spelling, ...] | None) -> Symbol | None:

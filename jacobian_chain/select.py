@@ -8,7 +8,7 @@ from typing import NamedTuple
 from jacobian_chain.errors import OptionError, Place, ReadingError, Source, suggest
 from jacobian_chain.reading import family
 from jacobian_chain.tape import Tape
-from jacobian_chain.tokens import Spelling, tokenize
+from jacobian_chain.tokens import read_key, split_names
 
 PARAMETERS = frozenset(["θ", "w", "W", "b", "β", "γ"])
 """Leaves of these names, with an index or alone, are what one differentiates by unless told otherwise."""
@@ -46,7 +46,7 @@ def select(tape: Tape, wrt: Iterable[str] = ()) -> Selection:
     Raises:
         ReadingError: a name that the composition does not have; the nearest are named.
     """
-    names = [part for text in wrt for part in _parts(text)]
+    names = [part for text in wrt for part in split_names(text)]
     if not names:
         return _default(tape)
     variables: list[int] = []
@@ -100,25 +100,12 @@ def _base(name: str, tape: Tape) -> str:
     return name if spelling is None else spelling.base + spelling.accent
 
 
-def _parts(text: str) -> list[str]:
-    """The names of a list such as ``θ1, W_{1,2}``: cut at the commas outside of braces."""
-    parts, depth = [""], 0
-    for c in text:
-        depth += (c in "{([") - (c in "})]")
-        if c == "," and depth <= 0:
-            parts.append("")
-        else:
-            parts[-1] += c
-    return [part.strip() for part in parts]
-
-
 def key_of(text: str, tape: Tape, option: str) -> str:
     """The key of a name that was typed as an option's value; a superscript is an index here."""
-    tokens = tokenize(Source(text, option))
-    parts = [value.key if isinstance(value, Spelling) else value for value in tokens.values]
-    if not parts or tokens.kinds[0] != "name":
+    key = read_key(text, option)
+    if key is None:
         raise _unknown(tape, text, option)
-    return "".join(part for part in parts if part not in ("^", "{", "}", "(", ")", "[", "]"))
+    return key
 
 
 def _find(tape: Tape, text: str, option: str) -> int:

@@ -414,6 +414,32 @@ def tokenize(source: Source) -> Tokens:
     return tokens
 
 
+def read_key(text: str, name: str = "name") -> str | None:
+    r"""The key of a text that is one name, None if it is none; a superscript is an index here.
+
+    >>> read_key(r"\theta^{1}"), read_key("W_{1,2}"), read_key("x + y")
+    ('θ1', 'W1,2', None)
+    """
+    tokens = tokenize(Source(text, name))
+    if tokens.kinds[:1] != ["name"] or any(kind not in _NAME_PARTS for kind in tokens.kinds[1:]):
+        return None
+    parts = [value.key if isinstance(value, Spelling) else value for value in tokens.values]
+    return "".join(part for part in parts if part.isalnum() or part not in "^{}()[]")
+
+
+def split_names(text: str) -> list[str]:
+    """The names of a list such as ``θ1, W_{1,2}``: cut at the commas outside of braces."""
+    parts, depth = [""], 0
+    for c in text:
+        depth += (c in "{([") - (c in "})]")
+        if c == "," and depth <= 0:
+            parts.append("")
+        else:
+            parts[-1] += c
+    return [part.strip() for part in parts]
+
+
+_NAME_PARTS = frozenset({"^", "{", "}", "(", ")", "[", "]", "number", "name"})
 _ESCAPES = {"\\\\": "\\\\", "\\|": "||", "\\{": "(", "\\}": ")", "\\&": "&"}
 _CHARACTER_HINTS = {
     '"': "names are written without quotation marks",
