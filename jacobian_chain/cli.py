@@ -129,6 +129,7 @@ def _format(pages: Sequence[Jacobian], options: dict[str, Any], settings: dict[s
     """The whole output in the format that was asked for."""
     style = {key: options[key] for key in ("notation", "naming", "index", "points", "shared", "expand", "vec")}
     form = options["format_"]
+    plain = settings["ascii"] or not _can_encode()
     if form == "json":
         import json
 
@@ -140,14 +141,16 @@ def _format(pages: Sequence[Jacobian], options: dict[str, Any], settings: dict[s
     parts = []
     for page in pages:
         heading = [f"{mark}{page.layout.name} layout: {page.layout.description}"]
+        if form != "sympy" and (legend := page.legend(ascii=plain, **style)):
+            heading.append(f"{mark}where {', '.join(legend)}")
         if options["shapes"]:
-            heading += [f"{mark}{line}" for line in _shape_lines(page.derivation.tape)]
+            heading += [f"{mark}{line}" for line in _shape_lines(page.derivation.tape, plain)]
         if form == "sympy":
             from sympy import srepr
 
             body = srepr(page.to_sympy())
         elif form == "unicode":
-            body = page.unicode(ascii=settings["ascii"] or not _can_encode(), **style)
+            body = page.unicode(ascii=plain, **style)
         else:
             body = page.latex(**style)
         parts.append("\n".join([*heading, body]))
@@ -156,10 +159,15 @@ def _format(pages: Sequence[Jacobian], options: dict[str, Any], settings: dict[s
     return "\n".join(parts)
 
 
-def _shape_lines(tape: Tape) -> Iterable[str]:
-    for name, shape, declared in zip(tape.names, tape.shapes, tape.declared, strict=True):
-        if name:
-            yield f"{name}: {shape}{'' if declared else ' (assumed)'}"
+def _shape_lines(tape: Tape, ascii: bool) -> Iterable[str]:
+    """The shape of every named value."""
+    from jacobian_chain.notation import Labels
+    from jacobian_chain.writers import TextWriter
+
+    writer, labels = TextWriter(ascii=ascii), Labels(tape, 0, "outputs")
+    for value, (shape, declared) in enumerate(zip(tape.shapes, tape.declared, strict=True)):
+        if tape.names[value]:
+            yield f"{writer.name(labels.value(value))}: {shape}{'' if declared else ' (assumed)'}"
 
 
 def _read_text(argument: str, name: str) -> Source:

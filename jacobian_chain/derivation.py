@@ -97,7 +97,8 @@ def expand_derivation(derivation: Derivation, limit: int = MAX_FACTORS) -> Deriv
     Raises:
         LimitError: there would be more than ``limit`` factors.
     """
-    maps, blocks = expand(inline(derivation), derivation.blocks, limit)
+    scalar = [derivation.tape.shapes[value].is_scalar for value in derivation.variables]
+    maps, blocks = expand(inline(derivation), derivation.blocks, scalar, limit)
     return derivation._replace(maps=maps, blocks=blocks, definitions=(), lines=())
 
 
@@ -249,7 +250,7 @@ class _Sweep:
                 terms.append((entry, arena.product([*chain, self.edge(step, slot)])))
             terms.sort(key=lambda term: term[0])
             self.entry[value] = terms[0][0]
-            local[value] = arena.sum(node for _, node in terms)
+            local[value] = arena.sum([node for _, node in terms], self.tape.shapes[value].is_scalar)
             if self.named[value]:
                 definitions.append(Line(end, value, local[value]))
                 local[value] = arena.add(Map("total", end, value))
@@ -302,6 +303,7 @@ class _Sweep:
             for variable in waiting.get(value, ()):
                 reached[variable] = 1
                 self._add_line(variable, self.uses[variable], source, tail, lines, blocks)
+        lines += [Line(output, value, ZERO) for value in self.variables if blocks[value] == ZERO]
         return tuple(blocks[value] for value in self.variables), lines
 
     def _add_line(
@@ -319,10 +321,11 @@ class _Sweep:
         for step, slot in uses:
             groups.setdefault(source[step], []).append((slot, arena.product((*tail[step], self.edge(step, slot)))))
         terms = []
+        scalar = self.tape.shapes[value].is_scalar
         for root, inner in groups.items():
-            inside = arena.sum(node for _, node in inner)
+            inside = arena.sum([node for _, node in inner], scalar)
             terms.append(inside if root == self.output else arena.product((arena.add(Map("total", self.output, root)), inside)))
-        node = arena.sum(terms)
+        node = arena.sum(terms, scalar)
         lines.append(Line(self.output, value, node))
         if value in blocks:
             blocks[value] = node

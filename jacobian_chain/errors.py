@@ -6,7 +6,6 @@ place, says what was expected and guesses the slip. ``status`` is the exit statu
 
 from __future__ import annotations
 
-import difflib
 import unicodedata
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -119,6 +118,8 @@ def suggest(word: str, known: Iterable[str]) -> str | None:
     >>> suggest("θ4", ["θ1", "θ2", "x"])
     'did you mean θ1 or θ2?'
     """
+    import difflib  # only when something is wrong
+
     near = difflib.get_close_matches(word, list(known), n=3, cutoff=0.5)
     return f"did you mean {' or '.join(sorted(near))}?" if near else None
 

@@ -17,9 +17,11 @@ The object is stable: fields may be added, none is renamed or removed.
     names for repeated parts, in an order in which they can be computed: ``of``, ``by``, ``latex``, ``expression``.
 ``expressions``
     nodes, children before parents: ``kind`` as in :mod:`jacobian_chain.maps`; ``transposed`` says that the node is the
-    transpose of the numerator-layout map; a ``partial`` has ``layer``, ``step`` (a value), ``slot`` (from 1), ``by``, ``point``
-    and ``shape`` (as it stands in products), a ``total`` has ``of`` and ``by``, a ``multiple`` its ``coefficient``, ``times`` and
+    transpose of the numerator-layout map; a ``partial`` has ``layer``, ``step`` (a value), ``slot`` (from 1), ``by`` and
+    ``shape`` (as it stands in products), a ``total`` has ``of`` and ``by``, a ``multiple`` its ``coefficient``, ``times`` and
     ``scale`` their ``value``, a ``sum`` and a ``product`` their ``args``.
+``points``
+    for each step whose partials occur, the names of its arguments: where they are evaluated.
 ``notices``
     choices made in reading, and facts worth knowing.
 """
@@ -46,10 +48,11 @@ def describe(page: Page, writer: LatexWriter, notices: Iterable[str] = ()) -> di
     composer = Composer(page, writer, maps, roots)
     used = count_references(maps, roots)
     number = {index: k for k, index in enumerate(index for index in range(len(maps)) if used[index])}
+    steps = [maps[index].of for index in number if maps[index].kind == "partial"]
     blocks = []
     for variable, root in zip(derivation.variables, derivation.blocks, strict=True):
         of, by = tape.shapes[derivation.output], tape.shapes[variable]
-        on_vec = (of.is_matrix or by.is_matrix) and not (of.is_scalar and variable in page.matrix_form)
+        on_vec = (of.is_matrix or by.is_matrix) and variable not in page.matrix_form
         block: dict[str, Any] = {
             "variable": page.variable(variable).key,
             "shape": list(block_shape(of, by, page.layout, on_vec)),
@@ -79,6 +82,7 @@ def describe(page: Page, writer: LatexWriter, notices: Iterable[str] = ()) -> di
             for line in lines
         ],
         "expressions": [_describe_node(page, maps[index], number) for index in number],
+        "points": {str(step): [name.key for name in page.labels.point(step)] for step in dict.fromkeys(steps)},
         "notices": list(notices),
     }
 
@@ -109,7 +113,6 @@ def _describe_node(page: Page, node: Map, number: dict[int, int]) -> dict[str, A
             "step": node.of,
             "slot": node.by + 1,
             "by": page.labels.slot(node.of, node.by).key,
-            "point": [name.key for name in page.labels.point(node.of)],
             "shape": [columns, rows] if node.adjoint else [rows, columns],
         }
     elif node.kind == "total":

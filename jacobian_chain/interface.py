@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from jacobian_chain.derivation import MAX_FACTORS, Derivation, expand_derivation
 from jacobian_chain.derivation import derive as derive_blocks
 from jacobian_chain.errors import OptionError, Source, suggest
-from jacobian_chain.export import describe
 from jacobian_chain.layout import LAYOUTS, Layout, block_shape
 from jacobian_chain.maps import ZERO
-from jacobian_chain.notation import NOTATIONS, Labels, Page
+from jacobian_chain.notation import NOTATIONS, Labels, Page, matrix_form
 from jacobian_chain.reading import Reading, read_composition
 from jacobian_chain.render import Composer, orient, render, write_value
 from jacobian_chain.select import find_output, key_of, select
@@ -23,6 +24,20 @@ if TYPE_CHECKING:
 
 INDEX_POSITIONS = ("as-typed", "sub", "super")
 NAMINGS = ("inputs", "outputs")
+LEGEND = 12
+"""How many made-up names are explained."""
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """No garbage collection meanwhile: all that is made here lives on and has no cycles, and going over it again and again takes long."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 class Composition:
@@ -140,14 +155,13 @@ class Block:
         return symbolic.block(self._jacobian.derivation, self._jacobian.layout, self._position)
 
     def __str__(self) -> str:
-        page, writer = self._jacobian._page(TextWriter, {})
-        return self._write(page, writer)
+        return self._write(*self._jacobian._page(TextWriter, self._jacobian._shown()))
 
     def __repr__(self) -> str:
         return f"Block({str(self)!r}, shape=({self.shape.rows}, {self.shape.columns}))"
 
     def _repr_latex_(self) -> str:
-        return f"$${self.latex()}$$"
+        return f"$${self.latex(**self._jacobian._shown())}$$"
 
 
 class Blocks(Mapping[str, Block]):
@@ -159,7 +173,7 @@ class Blocks(Mapping[str, Block]):
         self._blocks = {tape.names[value]: Block(jacobian, k) for k, value in enumerate(jacobian.derivation.variables)}
 
     def __getitem__(self, name: str) -> Block:
-        key = key_of(name, self._tape, "blocks")
+        key = name if name in self._blocks else key_of(name, self._tape, "blocks")
         if key not in self._blocks:
             raise KeyError(f"{name}: {suggest(key, self._blocks) or 'the blocks are ' + ', '.join(self._blocks)}")
         return self._blocks[key]
@@ -211,6 +225,7 @@ class Jacobian:
         """
         return Jacobian(self.derivation, LAYOUTS[_choose("layout", layout, LAYOUTS)], self._limit)
 
+    @_uncollected()
     def latex(
         self,
         notation: str | None = None,
@@ -244,6 +259,7 @@ class Jacobian:
         options = {"notation": notation, "naming": naming, "index": index, "points": points, "shared": shared, "expand": expand, "vec": vec}
         return render(*self._page(LatexWriter, options))
 
+    @_uncollected()
     def unicode(self, ascii: bool = False, **options: Any) -> str:
         """The Jacobian as text for a terminal; options as for :meth:`latex`."""
         page, writer = self._page(TextWriter, options)
@@ -252,9 +268,28 @@ class Jacobian:
 
     def to_json(self, **options: Any) -> dict[str, Any]:
         """The Jacobian as plain data (see :mod:`jacobian_chain.export`); options as for :meth:`latex`."""
+        from jacobian_chain.export import describe
+
         page, writer = self._page(LatexWriter, options)
         assert isinstance(writer, LatexWriter)
         return describe(page, writer, [*self.notices, *page.notices])
+
+    def legend(self, ascii: bool = False, **options: Any) -> list[str]:
+        """What the names that were made up stand for, as text; options as for :meth:`latex`.
+
+        >>> derive(parse("L2(L1(x, a), b)"), wrt="a").legend()
+        ['x₂ = L₁(x, a)']
+        """
+        page, writer = self._page(TextWriter, options)
+        assert isinstance(writer, TextWriter)
+        render(page, writer)
+        if ascii:
+            writer = TextWriter(writer.index, ascii=True)
+        labels = page.labels
+        entries = []
+        for name, value in labels.fresh()[: LEGEND + 1]:
+            entries.append(f"{writer.name(name)} = {write_value(labels.tape, value, writer, labels, deep=False)}")
+        return [*entries[:LEGEND], "…"] if len(entries) > LEGEND else entries
 
     def page_notices(self, **options: Any) -> tuple[str, ...]:
         """What the notation had to do to tell factors apart; options as for :meth:`latex`."""
@@ -274,20 +309,28 @@ class Jacobian:
         return self.to_sympy()
 
     def __str__(self) -> str:
-        return self.unicode()
+        return self.unicode(**self._shown())
 
     def __repr__(self) -> str:
         return f"<Jacobian in {self.layout.name} layout: {self}>"
 
     def _repr_latex_(self) -> str:
-        return f"$${self.latex()}$$"
+        return f"$${self.latex(**self._shown())}$$"
 
     def _shape(self, position: int) -> Shape:
-        page, _ = self._page(TextWriter, {})
         derivation = self.derivation
         variable = derivation.variables[position]
         of, by = (derivation.tape.shapes[value] for value in (derivation.output, variable))
-        return block_shape(of, by, self.layout, by.is_matrix and variable not in page.matrix_form)
+        on_vec = (of.is_matrix or by.is_matrix) and variable not in matrix_form(derivation, self.layout)
+        return block_shape(of, by, self.layout, on_vec)
+
+    def _shown(self) -> dict[str, Any]:
+        """The options of a representation: the notation by default, or slots where that cannot write this Jacobian."""
+        try:
+            self._page(TextWriter, {})
+        except OptionError:
+            return {"notation": "slots"}
+        return {}
 
     def _page(self, writer: type[LatexWriter] | type[TextWriter], options: Mapping[str, Any]) -> tuple[Page, Writer]:
         return make_page(self.derivation, self.layout, self._limit, **options), writer(
@@ -295,6 +338,7 @@ class Jacobian:
         )
 
 
+@_uncollected()
 def parse(text: str | Basic | Iterable[Basic]) -> Composition:
     """Read a composition: text, a SymPy expression, or a list of SymPy equations.
 
@@ -311,6 +355,7 @@ def parse(text: str | Basic | Iterable[Basic]) -> Composition:
     return Composition(read_composition(Source(symbolic.to_text(text), "expression")))
 
 
+@_uncollected()
 def derive(
     composition: Composition | str,
     wrt: str | Iterable[str] = (),

@@ -18,6 +18,8 @@ kind         acts on an increment                           matrix on ``vec``
 ``product``  of ``args``                                    product
 ===========  =============================================  =======================================
 
+``of`` of a sum is 1 where it acts on single numbers, so that its identity is the number 1.
+
 ``adjoint`` on an elementary map is its transpose (Magnus & Neudecker, Matrix Differential Calculus, chapter 9, for the
 identification of differentials with Jacobians).
 """
@@ -52,14 +54,17 @@ class Arena:
     """Collects nodes, each once, and simplifies what needs no thought: I and 0 in products and sums, lone terms."""
 
     def __init__(self) -> None:
-        self.maps: list[Map] = [Map("identity"), Map("zero")]
-        self._index: dict[Map, int] = {self.maps[0]: IDENTITY, self.maps[1]: ZERO}
+        self.maps: list[Map] = []
+        self._index: dict[tuple[object, ...], int] = {}
+        for kind in ("identity", "zero"):
+            self.add(Map(kind))
 
     def add(self, node: Map) -> int:
         """The index of a node, new or known."""
-        index = self._index.get(node)
+        key = node[:3] + node[4:] if node.coefficient is ONE else node  # hashing a fraction is slow
+        index = self._index.get(key)
         if index is None:
-            index = self._index[node] = len(self.maps)
+            index = self._index[key] = len(self.maps)
             self.maps.append(node)
         return index
 
@@ -71,19 +76,19 @@ class Arena:
 
     def product(self, factors: Iterable[int]) -> int:
         """The product of nodes, leftmost acting last."""
-        kept = tuple(factor for factor in factors if factor != IDENTITY)
+        kept = tuple([factor for factor in factors if factor != IDENTITY])
         if ZERO in kept:
             return ZERO
         if len(kept) < 2:
             return kept[0] if kept else IDENTITY
         return self.add(Map("product", args=kept))
 
-    def sum(self, terms: Iterable[int]) -> int:
-        """The sum of nodes."""
-        kept = tuple(term for term in terms if term != ZERO)
+    def sum(self, terms: Iterable[int], scalar: bool) -> int:
+        """The sum of nodes that act on arrays, or on single numbers."""
+        kept = tuple([term for term in terms if term != ZERO])
         if len(kept) < 2:
             return kept[0] if kept else ZERO
-        return self.add(Map("sum", args=kept))
+        return self.add(Map("sum", int(scalar), args=kept))
 
 
 def count_references(maps: Sequence[Map], roots: Iterable[int]) -> list[int]:
@@ -133,8 +138,8 @@ def count_words(maps: Sequence[Map]) -> list[tuple[int, int]]:
     return counts
 
 
-def expand(maps: Sequence[Map], roots: Sequence[int], limit: int) -> tuple[tuple[Map, ...], tuple[int, ...]]:
-    """The nodes with every product of sums distributed: each root a sum of words. Counted before anything is built.
+def expand(maps: Sequence[Map], roots: Sequence[int], scalar: Sequence[bool], limit: int) -> tuple[tuple[Map, ...], tuple[int, ...]]:
+    """The nodes with every product of sums distributed: each root a sum of words, counted before anything is built.
 
     Raises:
         LimitError: the words would have more than ``limit`` factors.
@@ -163,14 +168,14 @@ def expand(maps: Sequence[Map], roots: Sequence[int], limit: int) -> tuple[tuple
     arena = Arena()
     moved: dict[int, int] = {}
     expanded = []
-    for root in roots:
+    for root, acts_on_scalar in zip(roots, scalar, strict=True):
         terms = []
         for word in words_of[root]:
             for index in word:
                 if index not in moved:
                     moved[index] = arena.add(maps[index])
             terms.append(arena.product(moved[index] for index in word))
-        expanded.append(arena.sum(terms))
+        expanded.append(arena.sum(terms, acts_on_scalar))
     return tuple(arena.maps), tuple(expanded)
 
 

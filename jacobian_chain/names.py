@@ -7,11 +7,10 @@ over the tokens before they are parsed and leaves no such question open.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
 from typing import NamedTuple
 
-from jacobian_chain.errors import Notice, ReadingError
-from jacobian_chain.tokens import Spelling, Tokens, spell
+from jacobian_chain.errors import Notice, ReadingError, Source
+from jacobian_chain.tokens import Spelling, Tokens, spell, tokenize
 
 FUNCTIONS = frozenset(
     (
@@ -29,6 +28,10 @@ OPENING = {"(": ")", "[": "]", "{": "}", "begin-grid": "end-grid"}
 CLOSING = {close: open_ for open_, close in OPENING.items()}
 
 
+LONGEST_PRODUCT = 12
+"""Longest run-together word that is tried as a product."""
+
+
 class Segment(NamedTuple):
     """One statement's tokens. ``mark`` is its ``=`` or ``:`` (``start - 1`` without one), ``head`` the names left of it."""
 
@@ -43,23 +46,57 @@ class Segment(NamedTuple):
 
 
 class Names:
-    """Keys of the names that are values, that the text declares or defines, and how each name was first typed."""
+    """Keys of the names that are values, that the text declares or defines, and how each name was first typed.
 
-    def __init__(self, values: Collection[str] = (), known: Collection[str] = ()) -> None:
+    ``layers`` are names that are known not to be values, even where they stand without brackets, as in ``J_x f``.
+    """
+
+    def __init__(self, values: Collection[str] = (), layers: Collection[str] = (), known: Collection[str] = ()) -> None:
         self.values = set(values)
-        self.declared = {*values, *known}
+        self.layers = frozenset(layers).difference(values)
+        self.declared = {*values, *layers, *known}
         self.spellings: dict[str, Spelling] = {}
         self.notices: list[Notice] = []
 
 
-@dataclass(frozen=True, slots=True)
-class Superscript:
-    """A superscript in the form of an index; ``certain`` where it cannot be a power (brackets)."""
+class Superscript(NamedTuple):
+    """A superscript in the form of an index; ``certain`` where it cannot be a power (brackets); ``below`` a subscript behind it."""
 
     base: int
-    index: str
+    suffix: str
+    below: str
     end: int
     certain: bool
+
+    def raise_on(self, name: Spelling) -> Spelling:
+        """The name that it makes of a name."""
+        return (name.with_subscript(self.below) if self.below else name).with_superscript(self.suffix)
+
+
+def is_function(name: Spelling) -> bool:
+    """Whether a name is spelled like a function of the language; ``t_r`` is not the trace.
+
+    >>> is_function(spell("tr")), is_function(spell("t", "r")), is_function(spell("softmax", "rows"))
+    (True, False, True)
+    """
+    return name.key in FUNCTION_KEYS and not (len(name.base) == 1 and name.suffix)
+
+
+def read_key(text: str, name: str = "name") -> str | None:
+    r"""The key of a text that is one name, None if it is none; a superscript is an index here.
+
+    >>> read_key(r"\theta^{1}"), read_key("W_{1,2}"), read_key("x + y")
+    ('θ1', 'W1,2', None)
+    """
+    tokens = tokenize(Source(text, name))
+    count = len(tokens.kinds)
+    if tokens.kinds == ["name"]:
+        return tokens.spelling(0).key
+    if tokens.kinds[:2] == ["name", "^"]:
+        found = superscript_at(tokens, 0, count)
+        if found is not None and found.end == count:
+            return found.raise_on(tokens.spelling(0)).key
+    return None
 
 
 def outline(tokens: Tokens, start: int, end: int) -> Segment:
@@ -126,19 +163,23 @@ def superscript_at(tokens: Tokens, i: int, end: int) -> Superscript | None:
         if j >= end or kinds[j] != OPENING[bracket]:
             return None
         j += 1
-    return Superscript(i, "".join(parts), j, "[" in brackets or brackets == ["{", "("])
+    below = ""
+    if j < end and kinds[j] == "index":
+        below, j = str(tokens.values[j]), j + 1
+    return Superscript(i, "".join(parts), below, j, "[" in brackets or brackets == ["{", "("])
 
 
 def _raise(tokens: Tokens, found: Superscript) -> Spelling:
-    return tokens.spelling(found.base).with_superscript(found.index)
+    return found.raise_on(tokens.spelling(found.base))
 
 
 def _find_indices(tokens: Tokens, segments: list[Segment], names: Names) -> dict[int, Superscript]:
     """The superscripts that are indices, by the token of their name.
 
     One is an index in brackets or on a left side, on a layer that is applied, where the name that it makes is declared or
-    stands elsewhere, as ``^0`` or ``^1`` (which nobody writes as a power) or beside such a sibling, and where a layer
-    bears the same one. With the name without superscript in use too, both readings are possible: the text is refused.
+    stands elsewhere, as ``^0`` or ``^1`` (which nobody writes as a power) or beside such a sibling, on a name that has one
+    on a left side, and where a layer or a left side bears the same one. With the name without superscript in use too,
+    both readings are possible: the text is refused.
     """
     kinds = tokens.kinds
     joined: dict[int, Superscript] = {}
@@ -147,11 +188,12 @@ def _find_indices(tokens: Tokens, segments: list[Segment], names: Names) -> dict
     bare: set[str] = set()  # those of them that are values used as such
     for segment in segments:
         declaration = segment.is_declaration(tokens)
+        elementwise = declaration and _declares_elementwise(tokens, segment)
         for i in range(segment.start, segment.mark if declaration else segment.end):
             if kinds[i] != "name":
                 continue
             after = kinds[i + 1] if i + 1 < segment.end else ""
-            key = tokens.spelling(i).key
+            name = tokens.spelling(i)
             if after == "^":
                 found = superscript_at(tokens, i, segment.end)
                 if found is not None:
@@ -160,43 +202,69 @@ def _find_indices(tokens: Tokens, segments: list[Segment], names: Names) -> dict
                     else:
                         pending.append((found, found.end < segment.end and kinds[found.end] == "("))
                     continue
-            plain.add(key)
-            if declaration or (i > segment.mark and after != "(" and key not in FUNCTION_KEYS):
-                bare.add(key)
-            if i in segment.head:
-                names.declared.add(key)
+            plain.add(name.key)
+            if (declaration and not elementwise) or (i > segment.mark and after != "(" and not is_function(name)):
+                bare.add(name.key)
+            if i in segment.head and not elementwise:
+                names.declared.add(name.key)
     certain = {_raise(tokens, found).key for found in joined.values()}
     names.declared |= certain
-    if not pending:
-        return joined
+    if pending:
+        _judge(tokens, pending, joined, plain, bare, certain, names)
+    return joined
+
+
+def _judge(
+    tokens: Tokens,
+    pending: list[tuple[Superscript, bool]],
+    joined: dict[int, Superscript],
+    plain: set[str],
+    bare: set[str],
+    certain: set[str],
+    names: Names,
+) -> None:
+    """Decide the superscripts that are not certain, each with whether brackets follow it."""
     named = plain | names.declared
-    layers: set[str] = set()
+    raised = {tokens.spelling(found.base).key for found in joined.values()}
+    shared = {found.suffix for found in joined.values()}
     families: set[str] = set()
     for found, applied in pending:
-        key = tokens.spelling(found.base).key
-        if applied and key not in bare and key not in FUNCTION_KEYS:
+        name = tokens.spelling(found.base)
+        if applied and name.key not in bare and not is_function(name):
+            if name.key in plain and found.suffix not in ("0", "1") and _raise(tokens, found).key not in named:
+                raise _two_readings(tokens, found, f"{name.key} applied {found.suffix} times")
             joined[found.base] = found
-            layers.add(found.index)
+            shared.add(found.suffix)
             named.add(_raise(tokens, found).key)
-        if found.index in ("0", "1"):
-            families.add(key)
+        if found.suffix in ("0", "1"):
+            families.add(name.key)
     for found, _ in pending:
         name, key = tokens.spelling(found.base), _raise(tokens, found).key
-        if found.base in joined or name.key in FUNCTION_KEYS:
+        if found.base in joined or is_function(name):
             continue
-        sibling = found.index.isdecimal() and (name.key in families or not named.isdisjoint((name.key + "0", name.key + "1")))
-        if found.index in ("0", "1") or key in certain:
+        sibling = found.suffix.isdecimal() and (name.key in families or not named.isdisjoint((name.key + "0", name.key + "1")))
+        if found.suffix in ("0", "1") or key in certain:
             joined[found.base] = found
         elif name.key in bare and (key in named or sibling):
-            shown = tokens.source.text[tokens.starts[found.base] : tokens.ends[found.end - 1]]
-            raise ReadingError(
-                f"{shown} has two readings here: the name {key}, or {name.key} to the power {found.index}",
-                tokens.place(found.base, found.end - 1),
-                f"write {name.key}_{found.index} for the name and ({name.key})^{found.index} for the power",
-            )
-        elif name.key not in bare and (key in named or sibling or (found.index in layers and name.key != "e")):
+            raise _two_readings(tokens, found, f"{name.key} to the power {found.suffix}")
+        elif name.key not in bare and (key in named or sibling or name.key in raised or (found.suffix in shared and name.key != "e")):
             joined[found.base] = found
-    return joined
+
+
+def _two_readings(tokens: Tokens, found: Superscript, other: str) -> ReadingError:
+    """The error for a superscript that can be an index and something else."""
+    key = tokens.spelling(found.base).key
+    shown = tokens.source.text[tokens.starts[found.base] : tokens.ends[found.end - 1]]
+    hint = f"write {key}_{found.suffix} for the name and ({key})^{found.suffix} for the power"
+    return ReadingError(
+        f"{shown} has two readings here: the name {key}{found.suffix}, or {other}", tokens.place(found.base, found.end - 1), hint
+    )
+
+
+def _declares_elementwise(tokens: Tokens, segment: Segment) -> bool:
+    """Whether a declaration is of elementwise functions, which are no values."""
+    kinds = tokens.kinds
+    return any(kinds[i] == "name" and tokens.spelling(i).key == "elementwise" for i in range(segment.mark + 1, segment.end))
 
 
 def _find_products(tokens: Tokens, segments: list[Segment], names: Names) -> dict[int, tuple[Spelling, ...]]:
@@ -212,15 +280,20 @@ def _find_products(tokens: Tokens, segments: list[Segment], names: Names) -> dic
                 name = tokens.spelling(i)
                 if len(name.base) == 1:
                     alone.add(name.key)
-                elif name.key not in names.declared and name.key not in FUNCTION_KEYS:
+                elif name.key not in names.declared and not is_function(name):
                     words.setdefault(name.key, []).append(i)
     splits: dict[int, tuple[Spelling, ...]] = {}
     for places in words.values():
         name = tokens.spelling(places[0])
-        word = name.base + name.accent + name.index
+        word = name.base + name.accent + name.suffix
+        if len(word) > LONGEST_PRODUCT:
+            continue
         for cut in range(1, len(word)):
             if word[cut].isalpha() and {spell(word[:cut]).key, spell(word[cut:]).key} <= alone:
                 splits.update(dict.fromkeys(places, (spell(word[:cut]), spell(word[cut:]))))
+                if names.declared.isdisjoint((spell(word[:cut]).key, spell(word[cut:]).key)):
+                    notice = f"{word} is read as the product of {word[:cut]} and {word[cut:]}; declare {word} to read one name"
+                    names.notices.append(Notice(notice, tokens.place(places[0])))
                 break
         else:
             if len(word) == 2 and (word[0] in alone or word[1] in alone):
@@ -236,17 +309,18 @@ def _find_values(tokens: Tokens, segments: list[Segment], names: Names) -> None:
     primed: list[str] = []
     for segment in segments:
         declaration = segment.is_declaration(tokens)
+        elementwise = declaration and _declares_elementwise(tokens, segment)
         for i in range(segment.start, segment.mark if declaration else segment.end):
             if kinds[i] != "name":
                 continue
             name = tokens.spelling(i)
             key = name.key
             known = spellings.get(key)
-            if known is None or (name.index and not known.index):
+            if known is None or (name.suffix and not known.suffix):
                 spellings[key] = name
             after = kinds[i + 1] if i + 1 < segment.end else ""
             if i in segment.head:
-                if declaration or after != "(":
+                if not elementwise and (declaration or after != "("):
                     values.add(key)
             elif after == "(":
                 applied.add(key)
@@ -254,7 +328,7 @@ def _find_values(tokens: Tokens, segments: list[Segment], names: Names) -> None:
                 primed.append(key)
                 if i + 2 < segment.end and kinds[i + 2] in ("(", "'"):
                     applied.add(key)
-            elif key not in FUNCTION_KEYS:
+            elif not is_function(name) and key not in names.layers:
                 values.add(key)
     values.update(key for key in primed if key not in applied and key not in FUNCTION_KEYS)
 

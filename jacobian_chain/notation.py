@@ -10,6 +10,7 @@ a reversed product, with ⊤ on every factor or without.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cached_property
 from typing import NamedTuple
 
@@ -17,9 +18,10 @@ from jacobian_chain.derivation import Derivation
 from jacobian_chain.errors import OptionError, ReadingError, Source
 from jacobian_chain.layout import Layout
 from jacobian_chain.maps import Map
+from jacobian_chain.names import read_key
 from jacobian_chain.syntax import Node, Program, read_expression
 from jacobian_chain.tape import Shape, Step, Tape
-from jacobian_chain.tokens import Spelling, read_key, spell, split_names
+from jacobian_chain.tokens import Spelling, spell, split_names
 
 
 class Symbol(NamedTuple):
@@ -41,7 +43,7 @@ class Symbol(NamedTuple):
     def identity(self) -> tuple[object, ...]:
         """What a reader can tell apart: everything but how names were typed."""
         at = None if self.at is None else tuple(name.key for name in self.at)
-        return (self.kind, self.of.key, tuple(name.key for name in self.by), self.slot, at)
+        return (self.kind, self.of.key, tuple([name.key for name in self.by]), self.slot, at)
 
 
 class Notation(NamedTuple):
@@ -137,6 +139,13 @@ class Labels:
         """The arguments at which a layer's derivative is evaluated."""
         return tuple(self.slot(step, slot) for slot in range(len(self._step(step).inputs)))
 
+    def fresh(self) -> list[tuple[Spelling, int]]:
+        """The names that were made up so far, each with the value that it is, in the order of the tape."""
+        steps = self.tape.steps
+        slots = [(name, steps[step - self.tape.leaves].inputs[slot]) for (step, slot), name in self._slots.items()]
+        values = [(name, value) for value, name in self._values.items() if not self.tape.names[value]]
+        return sorted((*slots, *values), key=lambda entry: entry[1])
+
     def _step(self, value: int) -> Step:
         return self.tape.steps[value - self.tape.leaves]
 
@@ -153,7 +162,7 @@ class Labels:
         """A name that nothing else bears, after the index of a step's layer or else its place."""
         layer = self.name(self._step(step).name) if self._step(step).name else None
         place = str(step - self.tape.leaves + 1)
-        index = layer.index if layer is not None and layer.index else place
+        index = layer.suffix if layer is not None and layer.suffix else place
         raised = layer is not None and layer.raised
         for candidate in (index, place, *(f"{place}{prime}" for prime in ("a", "b", "c", "d"))):
             key = self._letter + candidate + suffix
@@ -164,6 +173,23 @@ class Labels:
             key = self._letter + candidate + suffix
         self._taken.add(key)
         return Spelling(key, self._letter, "", candidate + suffix, raised)
+
+
+def matrix_form(derivation: Derivation, layout: Layout, vec: bool = False) -> frozenset[int]:
+    """The variables whose block has a matrix shape of its own rather than one on ``vec``.
+
+    These are the derivative of a scalar by a matrix and of a matrix by a scalar, where the block stands alone and no
+    chain product leads through an array; ``vec`` asks for the vector form all the same.
+    """
+    shapes = derivation.tape.shapes
+    of = shapes[derivation.output]
+    alone = len(derivation.variables) == 1 or (of.is_scalar and layout.transposes_scalar is not layout.transposes_array)
+    found = set()
+    for value, root, fed in zip(derivation.variables, derivation.blocks, derivation.scalar_fed, strict=True):
+        matrix_by_scalar = of.is_matrix and shapes[value].is_scalar and derivation.maps[root].kind in ("partial", "zero")
+        if alone and not vec and ((of.is_scalar and fed) or matrix_by_scalar):
+            found.add(value)
+    return frozenset(found)
 
 
 class Page:
@@ -184,14 +210,12 @@ class Page:
         if notation.scalar_only and not scalar:
             name = labels.value(derivation.output).key
             raise OptionError(f"the notation {notation.name} is for scalar outputs, and {name} is none", hint="use --notation jacobian")
-        separate = len(derivation.variables) == 1 or layout.transposes_scalar is not layout.transposes_array
-        self.matrix_form = frozenset(
-            value for value, fed in zip(derivation.variables, derivation.scalar_fed, strict=True) if scalar and fed and separate and not vec
-        )
+        self.matrix_form = matrix_form(derivation, layout, vec)
         self.notices: list[str] = []
         self._pointed: set[tuple[int, int]] = set()
         self._upright: set[tuple[int, int]] = set()
         self._symbols: dict[tuple[str, int, int], Symbol] = {}
+        self._totals: dict[tuple[int, tuple[int, ...], str], Symbol] = {}
         self._tell_apart()
 
     # --- writing ---
@@ -217,6 +241,12 @@ class Page:
 
     def total(self, of: int, by: tuple[int, ...], label: str = "") -> Symbol:
         """The symbol of d value / d values, as on a left side; ``label`` stands for all variables together."""
+        known = self._totals.get((of, by, label))
+        if known is None:
+            known = self._totals[of, by, label] = self._total(of, by, label)
+        return known
+
+    def _total(self, of: int, by: tuple[int, ...], label: str) -> Symbol:
         shapes = self.tape.shapes
         upright = len(by) == 1 and (of, by[0]) in self._upright
         kind = "d" if upright else self._kind(self.notation.total, shapes[of])
@@ -276,38 +306,57 @@ class Page:
         """What stands on top of a fraction: the value's name, or the layer's where it has none or is called after its input."""
         if self.tape.names[step] and not (self.labels.naming == "inputs" and self.tape.nested):
             return self.labels.value(step)
-        if self.labels.naming == "outputs" and self.tape.nested:
+        layer = self.labels.layer(step)
+        if (self.labels.naming == "outputs" and self.tape.nested) or layer.key in self.tape.names:
             return self.labels.value(step)
-        return self.labels.layer(step)
+        return layer
 
     def _on_vec(self, of: Shape, by: Shape, variable: int) -> tuple[bool, bool]:
         """Which side must be written as a vector, because its table shape would not fit a product."""
-        return of.is_matrix and by.is_scalar, by.is_matrix and of.is_scalar and variable not in self.matrix_form
+        if variable in self.matrix_form:
+            return False, False
+        return of.is_matrix and by.is_scalar, by.is_matrix and of.is_scalar
 
     def _tell_apart(self) -> None:
         """Choose points or an upright d where two factors would look the same; refuse where that does not help."""
-        groups: dict[tuple[object, ...], list[Map]] = {}
-        for node in self.derivation.maps:
-            if node.kind == "partial":
-                groups.setdefault(self.symbol(node).identity, []).append(node)
-        clashing = [node for group in groups.values() if len(group) > 1 for node in group]
+        used = [(node.of, node.by) for node in self.derivation.maps if node.kind == "partial"]
+        clashing = self._clashes(used)
         if clashing and not self.points:
-            self._pointed.update((node.of, node.by) for node in clashing)
+            self._pointed.update(factor for factor, _ in clashing)
             self._symbols.clear()
-        again: dict[tuple[object, ...], Map] = {}
-        for node in clashing:
-            other = again.setdefault(self.symbol(node).identity, node)
-            if other is not node:
-                layer, held = self.labels.layer(node.of).key, self.labels.slot(node.of, node.by).key
-                slots = f"the slots {other.by + 1} and {node.by + 1} of {layer}"
-                raise OptionError(
-                    f"the notation {self.notation.name} cannot tell {slots} apart: both hold {held}",
-                    hint="use --notation slots",
-                )
+        for factor, other in self._clashes(factor for factor, _ in clashing):
+            layer, held = self.labels.layer(factor[0]).key, self.labels.slot(*factor).key
+            slots = f"the slots {min(factor[1], other[1]) + 1} and {max(factor[1], other[1]) + 1} of {layer}"
+            raise OptionError(
+                f"the notation {self.notation.name} cannot tell {slots} apart: both hold {held}", hint="use the notation slots"
+            )
         if self._pointed:
-            layers = ", ".join(dict.fromkeys(self.labels.layer(node.of).key for node in clashing))
+            layers = ", ".join(dict.fromkeys(self.labels.layer(factor[0]).key for factor in self._pointed))
             self.notices.append(f"{layers} is applied more than once: evaluation points tell its derivatives apart")
-        self._choose_upright({identity[:-1] for identity in groups})
+        self._choose_upright({self._local(*factor).identity[:-1] for factor in used})
+
+    def _clashes(self, used: Iterable[tuple[int, int]]) -> list[tuple[tuple[int, int], tuple[int, int]]]:
+        """The factors among ``used`` that look like another one of the tape and are not equal to it, each with that one.
+
+        The same layer in the same slot at the same arguments is the same factor, however many steps apply it.
+        """
+        steps, leaves = self.tape.steps, self.tape.leaves
+        layers = [step.name for step in steps if step.operation == "layer"]
+        if len(set(layers)) == len(layers) and all(len(set(step.inputs)) == len(step.inputs) for step in steps):
+            return []
+        groups: dict[tuple[object, ...], dict[tuple[str, tuple[int, ...], int], tuple[int, int]]] = {}
+        for value, step in enumerate(steps, leaves):
+            for slot in range(len(step.inputs)) if step.operation == "layer" else ():
+                group = groups.setdefault(self._local(value, slot).identity, {})
+                group.setdefault((step.name, step.inputs, slot), (value, slot))
+        found = []
+        for value, slot in used:
+            step = steps[value - leaves]
+            for meaning, factor in groups[self._local(value, slot).identity].items():
+                if meaning != (step.name, step.inputs, slot):
+                    found.append(((value, slot), factor))
+                    break
+        return found
 
     def _choose_upright(self, local: set[tuple[object, ...]]) -> None:
         """Write d where a derivative through the graph would look like the derivative of one layer."""
@@ -316,6 +365,7 @@ class Page:
         for of, by, is_block, root in [*((line.of, line.by, False, line.map) for line in derivation.definitions), *blocks]:
             if self.total(of, (by,)).identity[:-1] in local and (is_block or not self.is_trivial(of, by, root)):
                 self._upright.add((of, by))
+                del self._totals[of, (by,), ""]
 
     def is_trivial(self, of: int, by: int, root: int) -> bool:
         """Whether a definition only says that a derivative is the factor which looks the same."""
@@ -341,7 +391,7 @@ class Page:
         tape = self.tape
         fresh = {name.key for name in (*self.labels._values.values(), *self.labels._slots.values())}
         values = {name for name in tape.names if name} | fresh
-        program = read_expression(Source(text, "factor"), values, {*tape.spellings, *fresh})
+        program = read_expression(Source(text, "factor"), values, tape.layers(), {*tape.spellings, *fresh})
         root, transposed = len(program.nodes) - 1, False
         while program.nodes[root].kind == "transpose":
             root, transposed = program.nodes[root].args[0], not transposed
@@ -415,8 +465,8 @@ def read_symbol(program: Program, root: int) -> Symbol | None:
     name, vec_of = _read_vec(program, of)
     if name is None:
         return None
-    if head.base == "∂" and head.index.isdecimal():
-        return Symbol("slot", name, (), int(head.index), at, vec_of)
+    if head.base == "∂" and head.suffix.isdecimal():
+        return Symbol("slot", name, (), int(head.suffix), at, vec_of)
     if head.base not in ("J", "∇", "D"):
         return None
     by, vec_by = _read_variables(program, operator)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from collections import deque
 from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from typing import NamedTuple
 
-from jacobian_chain.errors import Notice, Place, ReadingError, Source, UnsupportedError, suggest
+from jacobian_chain.errors import LimitError, Notice, Place, ReadingError, Source, UnsupportedError, suggest
 from jacobian_chain.names import FUNCTION_KEYS, FUNCTIONS
-from jacobian_chain.shapes import infer_shapes
+from jacobian_chain.shapes import LOSSES, infer_shapes
 from jacobian_chain.syntax import Declaration, Equation, Node, Program, read_program
 from jacobian_chain.tape import SCALAR, Shape, Step, Tape
 from jacobian_chain.tokens import Spelling
@@ -19,6 +21,12 @@ OUTPUT_NAMES = ("f", "y", "z", "g", "h")
 
 MAX_EXPONENT = 64
 """Largest exponent of a number."""
+
+
+MAX_DIGITS = 300
+"""Most digits of a number, read or computed."""
+
+ONE = Fraction(1)
 
 
 class Reading(NamedTuple):
@@ -45,14 +53,50 @@ def read_composition(source: Source) -> Reading:
     return _Builder(program).build()
 
 
-class _Term(NamedTuple):
-    """c v in a linear combination of values."""
+class _Sum:
+    """A linear combination that is being read: ``factor`` times the sum of c v over ``terms``.
 
-    coefficient: Fraction
-    value: int
+    The common factor makes scaling cheap, and adding moves the shorter side, so that deep nesting stays linear.
+    """
 
+    __slots__ = ("factor", "terms")
 
-ONE = Fraction(1)
+    def __init__(self, value: int) -> None:
+        self.factor = ONE
+        self.terms: deque[tuple[Fraction, int]] = deque([(ONE, value)])
+
+    def scale(self, number: Fraction) -> _Sum:
+        """The combination times a number, in place."""
+        if number:
+            self.factor *= number
+        else:
+            self.factor, self.terms = ONE, deque((number, value) for _, value in self.terms)
+        return self
+
+    def add(self, other: _Sum) -> _Sum:
+        """The sum of both, this one's terms first; both are used up."""
+        if len(other.terms) <= len(self.terms):
+            ratio = other.factor / self.factor
+            self.terms.extend(other.terms if ratio == 1 else [(ratio * c, value) for c, value in other.terms])
+            return self
+        ratio = self.factor / other.factor
+        other.terms.extendleft([(ratio * c, value) for c, value in reversed(self.terms)])
+        return other
+
+    def single(self) -> int | None:
+        """The value that the combination is, if it is one."""
+        if len(self.terms) == 1 and self.factor * self.terms[0][0] == 1:
+            return self.terms[0][1]
+        return None
+
+    def as_step(self) -> Step:
+        """The step that computes it; equal values are gathered."""
+        gathered: dict[int, Fraction] = {}
+        for coefficient, value in self.terms:
+            known = gathered.get(value)
+            gathered[value] = coefficient if known is None else known + coefficient
+        numbers = gathered.values() if self.factor == 1 else [self.factor * c for c in gathered.values()]
+        return Step("sum", "", tuple(gathered), tuple(numbers))
 
 
 class _Builder:
@@ -73,6 +117,10 @@ class _Builder:
         self.nodes_of_steps: list[Node] = []
         self.names: list[str] = []
         self.flagged: set[str] = set()
+        self.elementwise: set[str] = set()
+        self.scalars: set[int] = set()
+        self.applied: dict[tuple[str, tuple[int, ...]], int] = {}
+        self.arities: dict[str, int] = {}
 
     def build(self) -> Reading:
         self.collect()
@@ -129,6 +177,8 @@ class _Builder:
     def declare(self, statement: Declaration) -> None:
         for i in statement.names:
             key = self.tokens.spelling(i).key
+            if "elementwise" in statement.facts:
+                self.elementwise.add(key)
             if statement.dimensions is None:
                 continue
             shape = Shape(*statement.dimensions)
@@ -199,17 +249,15 @@ class _Builder:
         for key in self.declared:
             if key not in defined and key not in layers:
                 seen.setdefault(key)
+        bases = {_base(self.spellings[key]) for key in seen if key in self.spellings and self.spellings[key].suffix}
         for parameters in self.headers.values():
             for key in parameters:
-                if key not in seen and not (self.family(key, seen) or key in defined):
+                if key not in seen and key not in bases and key not in defined:
                     seen.setdefault(key)
         self.leaves = list(seen)
         self.names = list(seen)
         self.values = {key: value for value, key in enumerate(seen)}
-
-    def family(self, key: str, names: Iterable[str]) -> list[str]:
-        """The names that are ``key`` with an index, in index order."""
-        return family(key, names, self.spellings)
+        self.scalars = {value for key, value in self.values.items() if self.declared.get(key) == SCALAR}
 
     def collect_groups(self) -> tuple[tuple[str, tuple[int, ...]], ...]:
         """Groups with their members: written ones, and a header's parameter that stands for a family of leaves."""
@@ -228,7 +276,7 @@ class _Builder:
         for parameters in self.headers.values():
             for key in parameters:
                 if key not in self.values and key not in groups and key not in self.equations:
-                    groups[key] = tuple(self.values[name] for name in self.family(key, self.leaves))
+                    groups[key] = tuple(self.values[name] for name in family(key, self.leaves, self.spellings))
         return tuple(groups.items())
 
     # --- expressions ---
@@ -236,112 +284,144 @@ class _Builder:
     def define(self, name: str, equation: Equation) -> None:
         """Append the steps of one equation; the last bears its name."""
         nodes = self.program.nodes
-        results: list[Fraction | list[_Term]] = []
+        results: list[Fraction | _Sum | None] = []
         low = equation.low
         for k in range(low, equation.root + 1):
             results.append(self.combine(nodes[k], results, low))
         result = results[-1]
-        first = len(self.leaves)
-        if not isinstance(result, Fraction) and len(result) == 1 and result[0].coefficient == 1:
-            value = result[0].value
-            if value >= first and not self.names[value]:
-                self.names[value] = name
-                self.values[name] = value
-                return
-        self.append(self.as_sum(result), nodes[equation.root], name)
+        assert result is not None
+        node = nodes[equation.root]
+        value = None if isinstance(result, Fraction) else result.single()
+        if value is not None and value >= len(self.leaves) and not self.names[value]:
+            self.names[value] = name
+            self.values[name] = value
+            if self.declared.get(name) == SCALAR:
+                self.scalars.add(value)
+        else:
+            self.append(_number_step(result) if isinstance(result, Fraction) else result.as_step(), node, name)
 
-    def combine(self, node: Node, results: list[Fraction | list[_Term]], low: int) -> Fraction | list[_Term]:
-        """The number or linear combination that a node stands for; new layers become steps."""
+    def combine(self, node: Node, results: list[Fraction | _Sum | None], low: int) -> Fraction | _Sum | None:
+        """The number or linear combination that a node stands for, None for a function; new layers become steps."""
         kind = node.kind
         if kind == "name":
-            if node.value not in self.values:
-                self.refuse_name(node)
-            return [_Term(ONE, self.values[node.value])]
+            value = self.values.get(node.value)
+            if value is None:
+                raise self.unknown_name(node)
+            return _Sum(value)
         if kind == "function":
-            return []
+            return None
         if kind == "number":
-            return Fraction(node.value)
-        operands = [results[k - low] for k in node.args]
+            return self.read_number(node)
+        operands: list[Fraction | _Sum] = []
+        for k in node.args:
+            operand = results[k - low]
+            if operand is not None:
+                operands.append(operand)
+            elif kind != "call" or k != node.args[0]:
+                raise UnsupportedError("not supported yet: a function without arguments", self.place(node))
         if kind == "call":
             return self.call(node, operands)
-        if kind == "add" or kind == "subtract":
+        if kind in ("add", "subtract"):
             left, right = operands
-            if isinstance(left, Fraction) and isinstance(right, Fraction):
-                return left + right if kind == "add" else left - right
-            terms = self.as_terms(left, node)
-            terms.extend(self.as_terms(right, node) if kind == "add" else _scaled(Fraction(-1), self.as_terms(right, node)))
-            return terms
+            return self.add(node, left, right, kind == "subtract")
         if kind == "negate":
-            return -operands[0] if isinstance(operands[0], Fraction) else _scaled(Fraction(-1), operands[0])
+            return self.scaled(Fraction(-1), operands[0], node)
         if kind == "product":
             return self.multiply(node, *operands)
         if kind == "divide" and isinstance(operands[1], Fraction):
             if operands[1] == 0:
                 raise ReadingError("division by zero", self.place(node))
-            return operands[0] / operands[1] if isinstance(operands[0], Fraction) else _scaled(1 / operands[1], operands[0])
+            return self.scaled(1 / operands[1], operands[0], node)
         if kind == "power" and isinstance(operands[0], Fraction) and isinstance(operands[1], Fraction):
             return self.power(node, operands[0], operands[1])
-        raise UnsupportedError(f"not supported yet: {_DESCRIPTIONS.get(kind, kind)}", self.place(node))
+        hint = None
+        if kind == "power" and self.program.nodes[node.args[0]].kind == "name":
+            base, index = (self.program.nodes[k].value for k in node.args)
+            hint = f"for an index write {base}_{{{index}}} or {base}^{{({index})}}" if index else None
+        raise UnsupportedError(f"not supported yet: {_DESCRIPTIONS.get(kind, kind)}", self.place(node), hint)
 
-    def call(self, node: Node, operands: list[Fraction | list[_Term]]) -> list[_Term]:
+    def read_number(self, node: Node) -> Fraction:
+        exponent = node.value.lower().partition("e")[2]
+        if len(node.value) > MAX_DIGITS or (exponent and abs(int(exponent)) > MAX_DIGITS):
+            raise LimitError(f"this number has more than {MAX_DIGITS} digits", self.place(node))
+        return Fraction(node.value)
+
+    def bounded(self, number: Fraction, node: Node) -> Fraction:
+        """A number, if it is not too long."""
+        if max(number.numerator.bit_length(), number.denominator.bit_length()) > 4 * MAX_DIGITS:
+            raise LimitError(f"the number that comes out here has more than {MAX_DIGITS} digits", self.place(node))
+        return number
+
+    def scaled(self, number: Fraction, operand: Fraction | _Sum, node: Node) -> Fraction | _Sum:
+        if isinstance(operand, Fraction):
+            return self.bounded(number * operand, node)
+        operand.scale(number)
+        self.bounded(operand.factor, node)
+        return operand
+
+    def add(self, node: Node, left: Fraction | _Sum, right: Fraction | _Sum, minus: bool) -> Fraction | _Sum:
+        if isinstance(left, Fraction) and isinstance(right, Fraction):
+            return self.bounded(left - right if minus else left + right, node)
+        one, other = (_Sum(self.append(_number_step(side), node)) if isinstance(side, Fraction) else side for side in (left, right))
+        return one.add(other.scale(Fraction(-1)) if minus else other)
+
+    def call(self, node: Node, operands: list[Fraction | _Sum]) -> _Sum:
+        """A layer applied: a new step, or the step that applied it to the same values before."""
         function = self.program.nodes[node.args[0]]
         if function.kind != "function":
             raise UnsupportedError("not supported yet: a derivative or power of a function", self.place(function))
         key = function.value
         if key in FUNCTION_KEYS:
-            raise UnsupportedError(
-                f"not supported yet: {FUNCTION_KEYS[key]}", self.place(node), "call it by a name of your own to treat it as a layer"
-            )
-        if len(operands) == 1:
+            hint = "call it by a name of your own to treat it as a layer"
+            raise UnsupportedError(f"not supported yet: {FUNCTION_KEYS[key]}", self.place(node), hint)
+        if key in self.elementwise:
+            raise UnsupportedError(f"not supported yet: the elementwise function {key}", self.place(node))
+        if not operands:
             raise ReadingError(f"{key} has no arguments", self.place(node), f"write {key}(x)")
         self.notice_slip(node, function)
-        inputs = tuple(self.materialize(operand, self.program.nodes[k]) for operand, k in zip(operands[1:], node.args[1:], strict=True))
-        return [_Term(ONE, self.append(Step("layer", key, inputs), node))]
+        inputs = tuple([self.materialize(operand, self.program.nodes[k]) for operand, k in zip(operands, node.args[1:], strict=True)])
+        known = self.applied.get((key, inputs))
+        if known is None:
+            known = self.applied[key, inputs] = self.append(Step("layer", key, inputs), node)
+        return _Sum(known)
 
-    def multiply(self, node: Node, left: Fraction | list[_Term], right: Fraction | list[_Term]) -> Fraction | list[_Term]:
+    def multiply(self, node: Node, left: Fraction | _Sum, right: Fraction | _Sum) -> Fraction | _Sum:
         if isinstance(left, Fraction):
-            return left * right if isinstance(right, Fraction) else _scaled(left, right)
+            return self.scaled(left, right, node)
         if isinstance(right, Fraction):
-            return _scaled(right, left)
+            return self.scaled(right, left, node)
         for scalar, array in ((left, right), (right, left)):
-            if self.is_scalar(scalar):
-                one, other = scalar[0], array
-                value = self.materialize(other, self.program.nodes[node.args[1]])
-                return [_Term(one.coefficient, self.append(Step("scale", "", (one.value, value)), node))]
-        hint = "declare the scalar factor, such as λ: scalar" if len(node.args) == 2 else None
+            if all(value in self.scalars for _, value in scalar.terms):
+                factor, scalar.factor = scalar.factor, ONE
+                inputs = self.materialize(scalar, node), self.materialize(array, node)
+                return self.scaled(factor, _Sum(self.append(Step("scale", "", inputs), node)), node)
+        names = [self.program.nodes[k].value for k in node.args if self.program.nodes[k].kind == "name"]
+        constants = [name for name in names if name in ("π", "e") and name not in self.declared]
+        hint = f"declare the scalar factor, such as {names[0] if names else 'λ'}: scalar"
+        if constants:
+            hint = f"the constant {constants[0]} is not supported yet either; declare it, as in {constants[0]}: scalar"
+        elif node.value == "" and len(names) == 2:
+            hint = f"missing comma? or {hint}"
         raise UnsupportedError("not supported yet: a product of arrays", self.place(node), hint)
 
     def power(self, node: Node, base: Fraction, exponent: Fraction) -> Fraction:
         if exponent.denominator != 1 or abs(exponent) > MAX_EXPONENT or (base == 0 and exponent < 0):
             raise ReadingError(f"a number's exponent is a whole number up to {MAX_EXPONENT}", self.place(node))
-        return Fraction(base ** int(exponent))
+        return self.bounded(Fraction(base ** int(exponent)), node)
 
-    def is_scalar(self, terms: list[_Term]) -> bool:
-        return len(terms) == 1 and self.declared.get(self.names[terms[0].value]) == SCALAR
-
-    def as_terms(self, operand: Fraction | list[_Term], node: Node) -> list[_Term]:
-        """A linear combination; a number becomes a step of its own."""
-        return [_Term(ONE, self.append(Step("number", "", (), (operand,)), node))] if isinstance(operand, Fraction) else operand
-
-    def as_sum(self, operand: Fraction | list[_Term]) -> Step:
-        """The step that computes a number or a linear combination; equal values are gathered."""
+    def materialize(self, operand: Fraction | _Sum, node: Node) -> int:
+        """The value that an argument is; a number or a combination becomes a step."""
         if isinstance(operand, Fraction):
-            return Step("number", "", (), (operand,))
-        gathered: dict[int, Fraction] = {}
-        for coefficient, value in operand:
-            gathered[value] = gathered.get(value, Fraction(0)) + coefficient
-        return Step("sum", "", tuple(gathered), tuple(gathered.values()))
-
-    def materialize(self, operand: Fraction | list[_Term], node: Node) -> int:
-        """The value that an argument is; a linear combination becomes a step."""
-        if not isinstance(operand, Fraction) and len(operand) == 1 and operand[0].coefficient == 1:
-            return operand[0].value
-        return self.append(self.as_sum(operand), node)
+            return self.append(_number_step(operand), node)
+        value = operand.single()
+        return self.append(operand.as_step(), node) if value is None else value
 
     def append(self, step: Step, node: Node, name: str = "") -> int:
         value = len(self.names)
         self.steps.append(step)
         self.nodes_of_steps.append(node)
+        if self.declared.get(name) == SCALAR or (step.operation != "layer" and all(source in self.scalars for source in step.inputs)):
+            self.scalars.add(value)
         self.names.append(name)
         if name:
             self.values[name] = value
@@ -352,19 +432,27 @@ class _Builder:
     def place(self, node: Node) -> Place:
         return self.program.place(node)
 
-    def refuse_name(self, node: Node) -> None:
-        """Raise the error for a name that has no value at its place."""
+    def unknown_name(self, node: Node) -> ReadingError:
+        """The error for a name that has no value at its place."""
         if node.value in self.groups or any(node.value in parameters for parameters in self.headers.values()):
             hint = "a layer takes the members of a group, one by one"
-            raise UnsupportedError(f"not supported yet: the group {node.value} as a value", self.place(node), hint)
-        raise ReadingError(f"unknown name {node.value}", self.place(node), suggest(node.value, self.values))
+            return UnsupportedError(f"not supported yet: the group {node.value} as a value", self.place(node), hint)
+        return ReadingError(f"unknown name {node.value}", self.place(node), suggest(node.value, self.values))
 
     def notice_slip(self, node: Node, function: Node) -> None:
         """Notice a layer whose name looks like a slip."""
         key = function.value
+        count = len(node.args) - 1
         if key in self.flagged:
             return
-        near = next((name for name in sorted(FUNCTIONS) if len(name) > 3 and len(key) > 3 and is_near(key, name)), None)
+        if self.arities.setdefault(key, count) != count:
+            self.flagged.add(key)
+            message = f"{key} is applied to {self.arities[key]} arguments elsewhere and to {count} here"
+            self.notices.append(Notice(message, self.place(node)))
+            return
+        near = None
+        if len(key) > 3 and key not in LOSSES and sum(map(str.isdecimal, key)) < 2:  # no function's name has a digit
+            near = next((name for name in sorted(FUNCTIONS) if len(name) > 3 and is_near(key, name)), None)
         argument = self.program.nodes[node.args[1]]
         if near is not None:
             message = f"{key} is not a known operation and is read as a layer; did you mean {near}?"
@@ -394,8 +482,8 @@ _DESCRIPTIONS = {
 }
 
 
-def _scaled(factor: Fraction, terms: list[_Term]) -> list[_Term]:
-    return [_Term(factor * coefficient, value) for coefficient, value in terms]
+def _number_step(number: Fraction) -> Step:
+    return Step("number", "", (), (number,))
 
 
 def _is_letter(key: str) -> bool:
@@ -425,22 +513,22 @@ def family(key: str, names: Iterable[str], spellings: Mapping[str, Spelling]) ->
     found = []
     for name in names:
         spelling = spellings.get(name)
-        if spelling is not None and spelling.index and spelling.base + spelling.accent == key:
-            found.append((_natural(spelling.index + spelling.upper), name))
+        if spelling is not None and spelling.suffix and _base(spelling) == key:
+            found.append((_natural(spelling.suffix + spelling.upper), name))
     return [name for _, name in sorted(found)]
 
 
-def _natural(index: str) -> list[tuple[int, int, str]]:
-    """A key that sorts 2 before 10, and numbers before letters."""
-    parts: list[tuple[int, int, str]] = []
-    digits = ""
-    for c in index + " ":
-        if c.isdecimal():
-            digits += c
-            continue
-        if digits:
-            parts.append((0, int(digits), ""))
-            digits = ""
-        if c != " ":
-            parts.append((1, 0, c))
-    return parts
+def _base(spelling: Spelling) -> str:
+    return spelling.base + spelling.accent
+
+
+_STEP = re.compile(r"(?P<stem>.*?[^+-])(?P<step>[+-][0-9]{1,9})", re.DOTALL)
+_PART = re.compile(r"[0-9]+|.", re.DOTALL)
+
+
+def _natural(index: str) -> tuple[list[tuple[int, int, str]], int]:
+    """A key that sorts 2 before 10, numbers before letters, and t-1 before t before t+1."""
+    step = _STEP.fullmatch(index)
+    stem = index if step is None else step["stem"]
+    parts = [(0, len(part.lstrip("0")), part.lstrip("0")) if part.isdecimal() else (1, 0, part) for part in _PART.findall(stem)]
+    return parts, 0 if step is None else int(step["step"])

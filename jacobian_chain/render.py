@@ -6,14 +6,19 @@ from collections.abc import Iterable, Sequence
 from fractions import Fraction
 
 from jacobian_chain.derivation import Derivation, Line
+from jacobian_chain.errors import LimitError
 from jacobian_chain.layout import Layout, adjoint
-from jacobian_chain.maps import IDENTITY, ONE, ZERO, Map, count_references
+from jacobian_chain.maps import ONE, ZERO, Map, count_references, factors
 from jacobian_chain.notation import Labels, Page
 from jacobian_chain.tape import Tape
 from jacobian_chain.writers import Writer
 
 BLOCKS_A_LINE = 4
 """How many blocks of a row stand on one line."""
+
+
+MAX_PIECES = 100_000
+"""Most names and signs with which a value without a name is written out inside of a factor."""
 
 
 def orient(derivation: Derivation, layout: Layout) -> tuple[Map, ...]:
@@ -55,6 +60,7 @@ class Composer:
         self.writer = writer
         self.maps = maps
         self.separator = writer.signs.dot if page.notation.dotted else writer.signs.space
+        self.identity = writer.signs.identity if "I" not in page.tape.spellings else writer.signs.other_identity
         references = count_references(maps, roots)
         self.coefficients: list[Fraction] = []
         self.texts: list[str | None] = []
@@ -65,7 +71,7 @@ class Composer:
                 coefficient = node.coefficient
             elif node.kind == "product":
                 for arg in node.args:
-                    if self.coefficients[arg] != 1:
+                    if self.coefficients[arg] is not ONE:
                         coefficient *= self.coefficients[arg]
             elif references[index] and node.kind in ("partial", "total", "times", "scale"):
                 text = self._elementary(node)
@@ -98,20 +104,19 @@ class Composer:
         body = self.texts[root]
         if body is None:
             body = self._emit(root)
-        return self._with_coefficient(self.coefficients[root], body, self.tape.shapes[by].is_scalar)
-
-    def _with_coefficient(self, coefficient: Fraction, body: str, scalar: bool) -> str:
+        if self._is_scalar_factor(root):
+            if not self.tape.shapes[by].is_scalar:
+                body = f"{body}{self.separator if body else ''}{self.identity}"
+            elif not body and abs(self.coefficients[root]) == 1:
+                body = self.writer.signs.one
+        coefficient = self.coefficients[root]
         if coefficient == 1:
-            return body or (self.writer.signs.one if scalar else self.writer.signs.identity)
+            return body
         sign = "-" if coefficient < 0 else ""
         size = abs(coefficient)
-        if scalar and not body:
-            return sign + self.writer.number(size)
-        return (
-            sign + (body or self.writer.signs.identity)
-            if size == 1
-            else f"{sign}{self.writer.number(size)} {body or self.writer.signs.identity}"
-        )
+        if size == 1:
+            return sign + body
+        return f"{sign}{self.writer.number(size)}{' ' if body else ''}{body}"
 
     def _elementary(self, node: Map) -> str:
         if node.kind == "times":
@@ -138,6 +143,11 @@ class Composer:
     def _emit(self, root: int) -> str:
         """The text of a product or sum without its coefficient; shared parts are ready, the rest is laid flat."""
         maps, texts, signs = self.maps, self.texts, self.writer.signs
+        if maps[root].kind == "product":
+            row = self._factors(root)
+            ready = [text for factor in row if (text := texts[factor]) is not None and maps[factor].kind != "sum"]
+            if len(ready) == len(row):
+                return self.separator.join(ready)
         parts: list[str] = []
         stack: list[int | str] = [root]
         while stack:
@@ -177,14 +187,14 @@ class Composer:
                 stack.extend(reversed(node.args))
             elif node.kind == "times":
                 scalars.append(index)
-            elif node.kind != "multiple" and texts[index] != "":
+            elif node.kind not in ("multiple", "identity"):
                 others.append(index)
         return scalars + others
 
     def _terms(self, sum_: int) -> list[int | str]:
         """The terms of a sum with their signs."""
         signs = self.writer.signs
-        scalar = self._acts_on_scalar(sum_)
+        scalar = bool(self.maps[sum_].of)
         pieces: list[int | str] = []
         for term in self.maps[sum_].args:
             coefficient = self.coefficients[term]
@@ -193,39 +203,33 @@ class Composer:
             elif coefficient < 0:
                 pieces.append("-")
             size = abs(coefficient)
-            empty = term == IDENTITY or self.maps[term].kind == "multiple" or self._is_empty(term)
             if size != 1:
-                pieces.append(self.writer.number(size) + ("" if empty and scalar else " "))
-            if empty:
-                if not scalar:
-                    pieces.append(signs.identity)
-                elif size == 1:
-                    pieces.append(signs.one)
-            elif self.maps[term].kind == "sum":
-                pieces += (signs.open, term, signs.close)
+                pieces.append(self.writer.number(size))
+            scalars = self._is_scalar_factor(term)
+            if not scalars:
+                body: list[int | str] = [signs.open, term, signs.close] if self.maps[term].kind == "sum" else [term]
             else:
-                pieces.append(term)
+                body = [term] if self.texts[term] or self._factors(term) else []
+                if not scalar or (not body and size == 1):
+                    body += [self.separator] if body else []
+                    body.append(signs.one if scalar else self.identity)
+            if size != 1 and body:
+                pieces.append(" ")
+            pieces += body
         return pieces
 
-    def _is_empty(self, term: int) -> bool:
-        """Whether a product holds nothing but numbers."""
-        return self.maps[term].kind == "product" and not self._factors(term)
-
-    def _acts_on_scalar(self, sum_: int) -> bool:
-        """Whether the terms of a sum are single numbers, so that the identity is 1."""
-        for term in self.maps[sum_].args:
-            node = self.maps[term]
-            while node.kind in ("product", "sum"):
-                node = self.maps[node.args[-1]]
-            if node.kind in ("partial", "total"):
-                of, by = self.page.shapes(node)
-                return (of if node.adjoint else by).is_scalar
-        shapes = self.tape.shapes
-        return shapes[self.page.derivation.output].is_scalar and all(shapes[value].is_scalar for value in self.page.derivation.variables)
+    def _is_scalar_factor(self, index: int) -> bool:
+        """Whether a node is a number times the identity: nothing but numbers and scalars."""
+        if self.maps[index].kind == "product":
+            return all(self.maps[factor].kind in ("times", "multiple") for factor in factors(self.maps, index))
+        return self.maps[index].kind in ("identity", "multiple", "times")
 
 
-def write_value(tape: Tape, value: int, writer: Writer, labels: Labels) -> str:
-    """A value as an expression of named ones: what stands right of its ``=``."""
+def write_value(tape: Tape, value: int, writer: Writer, labels: Labels, deep: bool = True) -> str:
+    """A value as an expression of named ones: what stands right of its ``=``.
+
+    Values without a name are written out, or, unless ``deep``, called by their fresh names.
+    """
     parts: list[str] = []
     stack: list[int | str] = [value]
     while stack:
@@ -233,7 +237,7 @@ def write_value(tape: Tape, value: int, writer: Writer, labels: Labels) -> str:
         if isinstance(item, str):
             parts.append(item)
             continue
-        if tape.names[item] and item != value:
+        if item != value and (tape.names[item] or not deep):
             parts.append(writer.name(labels.value(item)))
             continue
         step = tape.step(item)
@@ -242,7 +246,8 @@ def write_value(tape: Tape, value: int, writer: Writer, labels: Labels) -> str:
         elif step.operation == "layer":
             pieces: list[int | str] = [writer.name(labels.layer(item)), "("]
             for slot, source in enumerate(step.inputs):
-                pieces += (", ", source) if slot else (source,)
+                pieces += (", ",) if slot else ()
+                pieces.append(source if deep else writer.name(labels.slot(item, slot)))
             stack.extend(reversed([*pieces, ")"]))
         elif step.operation == "number":
             parts.append(_signed_number(step.coefficients[0], writer))
@@ -257,6 +262,9 @@ def write_value(tape: Tape, value: int, writer: Writer, labels: Labels) -> str:
                     terms.append(writer.number(abs(coefficient)) + " ")
                 terms += _bracketed(tape, source)
             stack.extend(reversed(terms))
+        if len(parts) > MAX_PIECES:
+            hint = "give the intermediate values names, in equations of their own"
+            raise LimitError(f"an unnamed value would be written out in more than {MAX_PIECES:,} pieces", hint=hint)
     return "".join(parts)
 
 

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from jacobian_chain.errors import OptionError, Place, ReadingError, Source, suggest
+from jacobian_chain.names import read_key
 from jacobian_chain.reading import family
 from jacobian_chain.tape import Tape
-from jacobian_chain.tokens import read_key, split_names
+from jacobian_chain.tokens import split_names
 
 PARAMETERS = frozenset(["θ", "w", "W", "b", "β", "γ"])
 """Leaves of these names, with an index or alone, are what one differentiates by unless told otherwise."""
@@ -46,10 +47,12 @@ def select(tape: Tape, wrt: Iterable[str] = ()) -> Selection:
     Raises:
         ReadingError: a name that the composition does not have; the nearest are named.
     """
-    names = [part for text in wrt for part in split_names(text)]
+    names = [part for text in wrt for part in _names_in(text)]
+    if not tape.leaves:
+        raise OptionError("there is nothing to differentiate by: the composition has no variables")
     if not names:
         return _default(tape)
-    variables: list[int] = []
+    variables: dict[int, None] = {}
     labels: list[str] = []
     for text in names:
         key = key_of(text, tape, "--wrt")
@@ -66,8 +69,19 @@ def select(tape: Tape, wrt: Iterable[str] = ()) -> Selection:
             labels.append(key)
         if not found:
             raise _unknown(tape, text, "--wrt")
-        variables.extend(value for value in found if value not in variables)
+        variables.update(dict.fromkeys(found))
     return Selection(tuple(variables), labels[0] if len(names) == len(labels) == 1 else "")
+
+
+def _names_in(text: str) -> list[str]:
+    """The names of an option's value: one, or a list, in brackets or not."""
+    inner = text.strip()
+    if inner.startswith("(") and inner.endswith(")"):
+        inner = inner[1:-1]
+    parts = split_names(inner)
+    if "" in parts:
+        raise ReadingError("expected a name", Place(Source(text or " ", "--wrt"), 0, max(1, len(text))), "one comma too many?")
+    return parts
 
 
 def _default(tape: Tape) -> Selection:
@@ -102,6 +116,8 @@ def _base(name: str, tape: Tape) -> str:
 
 def key_of(text: str, tape: Tape, option: str) -> str:
     """The key of a name that was typed as an option's value; a superscript is an index here."""
+    if text in tape.names or text in dict(tape.groups):
+        return text
     key = read_key(text, option)
     if key is None:
         raise _unknown(tape, text, option)

@@ -110,11 +110,11 @@ def _assume(
     used: set[int] = set()
     losses: set[int] = set()
     for value, step in enumerate(steps, leaves):
-        if step.operation != "sum":
+        if step.operation == "layer":
             used.update(find(source) for source in step.inputs)
         if step.operation == "layer" and (step.name in LOSSES or _base(step.name, spellings) in LOSSES):
             losses.add(find(value))
-    taken = {dimension for shape in fixed if shape is not None for dimension in shape}
+    taken = dict.fromkeys((dimension for shape in fixed if shape is not None for dimension in shape), 1)
     upper: set[int] = set()
     first: dict[int, int] = {}
     for value, name in enumerate(names):
@@ -138,10 +138,11 @@ def _base(name: str, spellings: dict[str, Spelling]) -> str:
     return known.base if known is not None else name
 
 
-def _fresh(letter: str, name: str, taken: set[str]) -> str:
-    """A symbol for a dimension that no declaration uses."""
+def _fresh(letter: str, name: str, taken: dict[str, int]) -> str:
+    """A symbol for a dimension that no declaration uses; ``taken`` counts how often each was asked for."""
     symbol = f"{letter}_{name}"
     while symbol in taken:
-        symbol += "'"
-    taken.add(symbol)
+        taken[symbol] += 1
+        symbol = f"{letter}_{name}_{taken[symbol]}"
+    taken[symbol] = 1
     return symbol

@@ -23,7 +23,7 @@ from jacobian_chain.notation import Labels
 from jacobian_chain.notation import Symbol as Factor
 from jacobian_chain.tape import Shape, Tape
 from jacobian_chain.tokens import spell
-from jacobian_chain.writers import LatexWriter
+from jacobian_chain.writers import LatexWriter, TextWriter
 
 
 class AppliedLayer(MatrixExpr):  # type: ignore[misc]
@@ -60,7 +60,7 @@ class PartialJacobian(MatrixExpr):  # type: ignore[misc]
     >>> from sympy import srepr
     >>> J = PartialJacobian(Str("L1"), Str("x"), Integer(1), Integer(4), Integer(3), Integer(2))
     >>> J.shape, str(J)
-    ((3, 2), 'D(L1, x)')
+    ((3, 2), 'D1(L1)')
     """
 
     @property
@@ -71,7 +71,7 @@ class PartialJacobian(MatrixExpr):  # type: ignore[misc]
         return Function(f"D_{self.args[0].name}")(self.args[2], self.args[3], i, j)
 
     def _sympystr(self, printer: Any) -> str:  # noqa: ARG002
-        return f"D({self.args[0].name}, {self.args[1].name})"
+        return f"D{self.args[2]}({self.args[0].name})"
 
     def _latex(self, printer: Any) -> str:  # noqa: ARG002
         return LatexWriter().symbol(Factor("J", spell(self.args[0].name), (spell(self.args[1].name),)))
@@ -93,9 +93,21 @@ class Vec(MatrixExpr):  # type: ignore[misc]
         return rf"\operatorname{{vec}}\left({printer.doprint(self.args[0])}\right)"
 
 
+def plain_name(key: str) -> str:
+    """A name as SymPy's printers understand it: ``theta1``."""
+    return TextWriter(ascii=True).name(spell(key))
+
+
 def size(text: str) -> Expr:
     """A dimension, or a product of dimensions, as a positive integer symbol."""
-    return Mul(*(Integer(part) if part.isdecimal() else Symbol(part, integer=True, positive=True) for part in text.split("*")))
+    return Mul(
+        *(Integer(part) if part.isdecimal() else Symbol(_plain_dimension(part), integer=True, positive=True) for part in text.split("*"))
+    )
+
+
+def _plain_dimension(text: str) -> str:
+    letter, mark, name = text.partition("_")
+    return f"{letter}_{plain_name(name)}" if mark else plain_name(text)
 
 
 def value_expression(tape: Tape, output: int, named: bool = False) -> Expr:
@@ -109,9 +121,9 @@ def value_expression(tape: Tape, output: int, named: bool = False) -> Expr:
             arguments = [built[source] for source in step.inputs]
             shape = tape.shapes[value]
             if shape.is_scalar:
-                built[value] = Function(step.name)(*arguments)
+                built[value] = Function(plain_name(step.name))(*arguments)
             else:
-                built[value] = AppliedLayer(Str(step.name), size(shape.rows), size(shape.columns), *arguments)
+                built[value] = AppliedLayer(Str(plain_name(step.name)), size(shape.rows), size(shape.columns), *arguments)
         elif step.operation == "number":
             built[value] = Rational(step.coefficients[0].numerator, step.coefficients[0].denominator)
         elif step.operation == "scale":
@@ -128,7 +140,9 @@ def value_expression(tape: Tape, output: int, named: bool = False) -> Expr:
 
 
 def _symbol(name: str, shape: Shape) -> Expr:
-    return Symbol(name) if shape.is_scalar else MatrixSymbol(name, size(shape.rows), size(shape.columns))
+    if shape.is_scalar:
+        return Symbol(plain_name(name))
+    return MatrixSymbol(plain_name(name), size(shape.rows), size(shape.columns))
 
 
 def _multiply(factors: Sequence[Expr], shape: Shape) -> Expr:
@@ -222,7 +236,7 @@ def _scalar_factor(tape: Tape, node: Map) -> Expr:
     if node.kind == "multiple":
         return Rational(node.coefficient.numerator, node.coefficient.denominator)
     if node.kind == "times":
-        return value_expression(tape, node.of, named=True) if not tape.names[node.of] else Symbol(tape.names[node.of])
+        return value_expression(tape, node.of, named=True) if not tape.names[node.of] else Symbol(plain_name(tape.names[node.of]))
     return Integer(1 if node.kind == "identity" else 0)
 
 
@@ -234,7 +248,7 @@ def _elementary(tape: Tape, labels: Labels, node: Map) -> Expr:
     else:
         step = tape.steps[node.of - tape.leaves]
         rows, columns = size(entries(shape)), size(entries(tape.shapes[step.inputs[node.by]]))
-        names = Str(step.name), Str(labels.slot(node.of, node.by).key)
+        names = Str(plain_name(step.name)), Str(plain_name(labels.slot(node.of, node.by).key))
         matrix = PartialJacobian(*names, Integer(node.by + 1), Integer(node.of), rows, columns)
     return Transpose(matrix) if node.adjoint else matrix
 
@@ -279,7 +293,8 @@ def _write(expression: Basic, declarations: dict[str, str]) -> str:
             texts.append(item.name)
         elif isinstance(item, MatrixSymbol):
             rows, columns = item.shape
-            declarations.setdefault(item.name, f"{rows}" if columns == 1 else f"{rows} x {columns}")
+            if str(rows) != f"n_{item.name}" or columns != 1:  # else it is what is assumed anyway
+                declarations.setdefault(item.name, f"{rows}" if columns == 1 else f"{rows} x {columns}")
             texts.append(item.name)
         elif isinstance(item, Rational):
             texts.append(f"({item.p}/{item.q})" if item.q != 1 or item.p < 0 else str(item.p))

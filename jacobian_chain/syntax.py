@@ -14,7 +14,7 @@ from collections.abc import Collection
 from typing import NamedTuple
 
 from jacobian_chain.errors import LimitError, Notice, Place, ReadingError, Source, suggest
-from jacobian_chain.names import CLOSING, FUNCTION_KEYS, OPENING, Names, Segment, resolve
+from jacobian_chain.names import CLOSING, FUNCTION_KEYS, OPENING, Names, Segment, is_function, resolve
 from jacobian_chain.tokens import Spelling, Tokens, tokenize
 
 MAX_TOKENS = 5_000_000
@@ -104,20 +104,23 @@ def read_program(source: Source) -> Program:
     return Program(tokens, statements, parser.nodes, names)
 
 
-def read_expression(source: Source, values: Collection[str] = (), known: Collection[str] = ()) -> Program:
+def read_expression(
+    source: Source, values: Collection[str] = (), layers: Collection[str] = (), known: Collection[str] = ()
+) -> Program:
     """One expression; the last node is its root.
 
     Args:
         source: the text.
         values: keys of names that are values of the problem, which multiply what follows them in brackets.
-        known: keys of the problem's other names, its layers.
+        layers: keys of names that are layers.
+        known: keys of other names that the problem has.
 
     >>> program = read_expression(Source(r"J_{x_3} L_3"))
     >>> [(node.kind, node.value) for node in program.nodes]
     [('name', 'Jx3'), ('name', 'L3'), ('product', '')]
     """
     tokens = _tokenize(source)
-    names = Names(values, known)
+    names = Names(values, layers, known)
     tokens, segments = resolve(tokens, [(0, len(tokens.kinds))], names)
     parser = _Parser(tokens, names)
     segment = segments[0]
@@ -137,6 +140,7 @@ def _tokenize(source: Source) -> Tokens:
 
 _CONTINUES = frozenset(("+ - * @ · × / ⊙ ∘ .* ./ ⊘ ⊗ = ^ .^ in").split())
 _SHOWN = {"begin-grid": r"\begin{…}", "end-grid": r"\end{…}"}
+_BLANK = frozenset({"\n", "\\\\", "&"})
 _ENDS = frozenset({";", "\\\\", "\n"})
 
 
@@ -154,7 +158,7 @@ def _split(tokens: Tokens) -> list[tuple[int, int]]:
                 _refuse_bracket(tokens, i, open_)
             open_.pop()
         elif kind in _ENDS and not open_:
-            if kind == "\n" and i > start and (kinds[i - 1] in _CONTINUES or _continues(kinds, i)):
+            if kind != ";" and i > start and _continues(kinds, start, i):
                 continue
             ranges.append((start, i))
             start = i + 1
@@ -172,9 +176,16 @@ def _split(tokens: Tokens) -> list[tuple[int, int]]:
     return trimmed
 
 
-def _continues(kinds: list[str], newline: int) -> bool:
-    """Whether the line after a newline goes on with the statement: it begins with an operator."""
-    return newline + 1 < len(kinds) and kinds[newline + 1] in _CONTINUES
+def _continues(kinds: list[str], start: int, end: int) -> bool:
+    """Whether a statement goes on behind the line's end: the line ends with an operator, or the next begins with one."""
+    before, after = end - 1, end + 1
+    while before > start and kinds[before] in _BLANK:
+        before -= 1
+    if kinds[before] in _CONTINUES:
+        return True
+    while after < len(kinds) and kinds[after] in _BLANK:
+        after += 1
+    return after < len(kinds) and kinds[after] in _CONTINUES
 
 
 def _refuse_bracket(tokens: Tokens, i: int, open_: list[int]) -> None:
@@ -241,14 +252,17 @@ def _read_declaration(tokens: Tokens, segment: Segment) -> Declaration:
             raise ReadingError("a declaration begins with names", tokens.place(i), "write W: m x n, or W, U: m x n")
     if (mark - start) % 2 == 0:
         raise ReadingError(f"expected a name before {_text(tokens, mark)!r}", tokens.place(mark))
-    words = [_text(tokens, i) for i in range(mark + 1, end) if kinds[i] not in ("{", "}", "^", "\n")]
-    if kinds[mark] != ":" and words[:1] == ["R"]:
+    words = [_text(tokens, i) if kinds[i] in ("name", "number") else kinds[i] for i in range(mark + 1, end) if kinds[i] not in _LOOSE]
+    space = words[:1] == ["R"] and (kinds[mark] != ":" or kinds[mark + 2 : mark + 3] == ["^"])
+    if space:
         words = words[1:] or ["scalar"]
     facts = tuple(word for word in words if word in FACTS)
     shape = [word for word in words if word not in FACTS]
-    if len(shape) == 2 and re.fullmatch(r"x[0-9]+", shape[1]):
-        shape = [shape[0], "x", shape[1][1:]]
+    run_together = re.fullmatch(r"([A-Za-z][0-9]*|[0-9]+)x([A-Za-z][0-9]*|[0-9]+)", "".join(shape)) if len(shape) < 3 else None
+    if run_together:
+        shape = [run_together[1], "x", run_together[2]]
     dimensions: tuple[str, str] | None = None
+    shape = [word.lstrip("0") if word.isdecimal() else word for word in shape]
     if shape == ["scalar"]:
         dimensions = ("1", "1")
     elif len(shape) == 1 and _is_dimension(shape[0]):
@@ -262,8 +276,12 @@ def _read_declaration(tokens: Tokens, segment: Segment) -> Declaration:
     return Declaration(tuple(range(start, mark, 2)), dimensions, facts, start, end)
 
 
+_LOOSE = frozenset("{ } ( ) ^".split()) | {"\n"}
+
+
 def _is_dimension(word: str) -> bool:
-    return int(word) > 0 if word.isdecimal() else word[:1].isalpha()
+    """Whether a word can be a size: a positive number of some digits, or a name."""
+    return len(word) < 10 if word.isdecimal() else word[:1].isalpha()
 
 
 def _text(tokens: Tokens, i: int) -> str:
@@ -330,7 +348,7 @@ class _Parser:
         wants_operand = True
         i = start
         while i < end:
-            if kinds[i] == "\n":
+            if kinds[i] == "\n" or (kinds[i] in _BLANK and not self.brackets):
                 i += 1
             elif wants_operand:
                 i, wants_operand = self.operand(i, end)
@@ -356,7 +374,7 @@ class _Parser:
                 self.push("function", key, (), i, i + 1)
                 self.open("call", i + 1)
                 return i + 2, True
-            if not value and key in FUNCTION_KEYS:
+            if not value and is_function(self.tokens.spelling(i)):
                 self.push("function", key, (), i, i + 1)
                 if following == "{":
                     self.open("call", i + 1)
@@ -441,6 +459,8 @@ class _Parser:
         hint = "expected an operator or the end of the text"
         if bracket:
             hint = "expected an operator, a comma or a closing bracket"
+        if bracket == "call" and kind in (";", "|", "||"):
+            hint = "arguments are separated by commas"
         raise ReadingError(f"unexpected {_text(self.tokens, i)!r}", self.tokens.place(i), hint)
 
     def juxtapose(self, i: int) -> None:
@@ -450,11 +470,14 @@ class _Parser:
         function_ahead = False
         if tokens.kinds[i] == "number" and before.kind in ("name", "number"):
             hint = f"a number stands before what it multiplies; an index is written {before.value}_{_text(tokens, i)}"
+            if before.kind == "number":
+                hint = f"write {before.value}*{_text(tokens, i)} for a product"
             raise ReadingError(f"unexpected number {_text(tokens, i)}", tokens.place(i), hint)
         if tokens.kinds[i] == "name":
             key = tokens.spelling(i).key
-            function_ahead = key in FUNCTION_KEYS and key not in self.names.values
-            if before.kind == "name" and not function_ahead and self.innermost() == "call":
+            function_ahead = is_function(tokens.spelling(i)) and key not in self.names.values
+            split = tokens.starts[i] == tokens.starts[i - 1]  # one word, read as a product
+            if before.kind == "name" and not function_ahead and not split and self.innermost() == "call":
                 function = self.nodes[self.operands[self.stack[self.brackets[-1]].base - 1]]
                 if function.value not in FUNCTION_KEYS and self.names.declared.isdisjoint((before.value, key)):
                     hint = f"missing comma? write {before.value}, {key} for two arguments, {before.value}*{key} for a product"

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -19,6 +18,9 @@ from jacobian_chain.errors import LimitError, Place, ReadingError, Source, sugge
 
 MAX_CHARACTERS = 50_000_000
 """Longest text that is read."""
+
+MAX_NAME = 200
+"""Longest name."""
 
 GREEK = {
     **dict(
@@ -47,10 +49,11 @@ LETTERS = {
     "ell": "ℓ",
     "partial": "∂",
     "nabla": "∇",
+    "R": "R",
 }
 """Words that stand for one letter."""
 
-VARIANTS = str.maketrans("ϵϑϕϱςϖϰµ", "εθφρσπκμ")
+VARIANTS = str.maketrans("ϵϑϕϱςϖϰµℝ", "εθφρσπκμR")
 """Letters that are another one's variant."""
 
 ACCENTS = {
@@ -61,6 +64,12 @@ ACCENTS = {
     "tilde": "\N{COMBINING TILDE}",
     "widetilde": "\N{COMBINING TILDE}",
     "dot": "\N{COMBINING DOT ABOVE}",
+    "ddot": "\N{COMBINING DIAERESIS}",
+    "acute": "\N{COMBINING ACUTE ACCENT}",
+    "grave": "\N{COMBINING GRAVE ACCENT}",
+    "check": "\N{COMBINING CARON}",
+    "breve": "\N{COMBINING BREVE}",
+    "mathring": "\N{COMBINING RING ABOVE}",
 }
 """Accents, as commands (``\\hat y``), as endings (``yhat``, ``y_hat``) and as Unicode marks (``ŷ``)."""
 
@@ -144,7 +153,10 @@ GRIDS = frozenset(["matrix", "pmatrix", "bmatrix", "vmatrix", "Bmatrix", "smallm
 """Environments that hold rows and columns of blocks."""
 
 ALIGNMENTS = frozenset(
-    ("align align* aligned equation equation* gather gather* gathered split alignat alignat* cases multline multline*").split()
+    (
+        "align align* aligned equation equation* gather gather* gathered split alignat alignat* alignedat cases "
+        "multline multline* eqnarray eqnarray*"
+    ).split()
 )
 """Environments that only arrange lines."""
 
@@ -159,7 +171,7 @@ SUBSCRIPTS = {
     **dict(zip("ₐₑₕᵢⱼₖₗₘₙₒₚᵣₛₜᵤᵥₓ", "aehijklmnoprstuvx", strict=True)),
 }
 
-_LETTER = r"A-Za-z\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u024f\u0370-\u03ff\u1e00-\u1eff\u2113\u2202\u2207\U0001d400-\U0001d7cb"
+_LETTER = r"A-Za-z\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u024f\u0370-\u03ff\u1e00-\u1eff\u2113\u211d\u2202\u2207\U0001d400-\U0001d7cb"
 _MARK = r"\u0300-\u036f"
 _WORD = rf"[{_LETTER}][{_LETTER}{_MARK}0-9]*"
 _SUPER = "".join(SUPERSCRIPTS)
@@ -170,7 +182,7 @@ _TOKEN = re.compile(
       (?P<space> (?: [ \t\r\f\v\u00a0\u2000-\u200b\u2009\u202f] | \\[,;:!\ ] | ~ | \$ | \\[\[\]()] )+ )
     | (?P<comment> [#%][^\n]* )
     | (?P<word> {_WORD} ) (?: _ (?: \{{ (?P<braced> [^{{}}]* ) \}} | (?P<sub> [0-9]+ | {_WORD} ) ) )?
-    | (?P<symbol> \*\* | := | \.\* | \./ | \.\^ | \.T\b | \|\| | [-+*/@^'=,;:|&(){{}}\n\[\]] )
+    | (?P<symbol> \.\.\. | \*\* | := | \.\* | \./ | \.\^ | \.T\b | \|\| | [-+*/@^'=,;:|&(){{}}\n\[\]] )
     | (?P<stop> \. (?= \s | \\ | \$ | $ ) )
     | (?P<number> (?: [0-9]+ (?: \.[0-9]+ )? | \.[0-9]+ ) (?: [eE][+-]?[0-9]+ )? )
     | (?P<unisub> [{_SUB}]+ )
@@ -184,26 +196,36 @@ _TOKEN = re.compile(
 )
 _INDEX = re.compile(rf"\\(?P<command>[A-Za-z]+)|(?P<word>[{_LETTER}]+)|(?P<drop>[\s{{}}_^$]|\\.)|(?P<other>.)", re.DOTALL)
 _HEAD = re.compile(r"(?P<head>.*?)(?P<digits>[0-9]*)", re.DOTALL)
-_ENDING = re.compile(rf"(?P<head>.+?)(?P<accent>{'|'.join(ACCENTS)})")
+_ENDING = re.compile(r"(?P<head>.+?)(?P<accent>hat|bar|tilde|dot)")
 _OPEN = {"(": ")", "[": "]", "{": "}"}
 
 
-@dataclass(frozen=True, slots=True)
-class Spelling:
-    """How a name was typed. ``key`` is its identity, the rest is for printing."""
+_MARKS = frozenset(ACCENTS.values())
+
+
+class Spelling(NamedTuple):
+    """How a name was typed: ``key`` is its identity; base, accent and ``suffix`` (its index, ``raised`` or lowered) are for printing."""
 
     key: str
     base: str
     accent: str = ""
-    index: str = ""
+    suffix: str = ""
     raised: bool = False
     upper: str = ""
 
     def with_superscript(self, index: str) -> Spelling:
         """The name that a superscript index makes of this one; beside a subscript it is kept apart."""
-        if self.index:
-            return replace(self, key=f"{self.key}^{index}", upper=index)
-        return replace(self, key=self.key + index, index=index, raised=True)
+        if self.suffix:
+            return self._replace(key=f"{self.key}^{index}", upper=index)
+        return self._replace(key=self.key + index, suffix=index, raised=True)
+
+    def with_subscript(self, index: str) -> Spelling:
+        """The name that a further subscript makes of this one; the name of an accent is one (``y_hat``)."""
+        if index in ACCENTS and not self.suffix:
+            return self._replace(key=self.key + ACCENTS[index], accent=self.accent + ACCENTS[index])
+        if self.suffix:
+            return self._replace(key=f"{self.key},{index}", suffix=f"{self.suffix},{index}")
+        return self._replace(key=self.key + index, suffix=index)
 
 
 class Tokens(NamedTuple):
@@ -271,8 +293,9 @@ def spell(word: str, index: str | None = None, accent: str = "") -> Spelling:
     if not word.isascii():
         word = unicodedata.normalize("NFD", unicodedata.normalize("NFKC", word) if word > "\uffff" else word).translate(VARIANTS)
         marks = "".join(c for c in word if unicodedata.combining(c))
-        if marks:
-            accent, word = marks + accent, "".join(c for c in word if not unicodedata.combining(c))
+        letters = "".join(c for c in word if not unicodedata.combining(c))
+        if marks and len(letters.rstrip("0123456789")) == 1 and all(mark in _MARKS for mark in marks):
+            accent, word = marks + accent, letters
     match = _HEAD.fullmatch(word)
     assert match is not None
     head, digits = match["head"], match["digits"]
@@ -281,13 +304,8 @@ def spell(word: str, index: str | None = None, accent: str = "") -> Spelling:
         ending = _ENDING.fullmatch(head)
         if ending and (len(ending["head"]) == 1 or ending["head"] in LETTERS):
             base, accent = LETTERS.get(ending["head"], ending["head"]), ACCENTS[ending["accent"]] + accent
-    if index is None:
-        return Spelling(base + accent + digits, base, accent, digits)
-    if index in ACCENTS and not digits:
-        return Spelling(base + accent + ACCENTS[index], base, accent + ACCENTS[index])
-    if digits:
-        return Spelling(f"{base}{accent}{digits},{index}", base, accent, f"{digits},{index}")
-    return Spelling(base + accent + index, base, accent, index)
+    name = Spelling(base + accent + digits, base, accent, digits)
+    return name if index is None else name.with_subscript(index)
 
 
 def tokenize(source: Source) -> Tokens:
@@ -322,6 +340,8 @@ def tokenize(source: Source) -> Tokens:
         group = match.lastgroup
         start, position = position, match.end()
         if group == "word" or group == "sub" or group == "braced":
+            if position - start > MAX_NAME:
+                raise LimitError(f"this name has {position - start:,} characters; the limit is {MAX_NAME}", Place(source, start, position))
             index = None if group == "word" else canonical_index(match[group])
             value = spell(match["word"], index, accent)
             accent, veil = "", False
@@ -334,7 +354,7 @@ def tokenize(source: Source) -> Tokens:
             continue
         kind, value_text = "", match[0]
         if group == "symbol":
-            kind = "=" if value_text == ":=" else "^" if value_text == "**" else "ᵀ" if value_text == ".T" else value_text
+            kind = _SYNONYMS.get(value_text, value_text)
             if kind == "{":
                 transparent.append(veil)
                 if veil:
@@ -349,9 +369,11 @@ def tokenize(source: Source) -> Tokens:
                 index = "".join(SUBSCRIPTS[c] for c in value_text)
             else:
                 position, index = _subscript(tokens, start)
+            if kinds[-3:] == ["{", "name", "}"]:
+                for column in (kinds, values, starts, ends):
+                    del column[-3], column[-1]
             if kinds and kinds[-1] == "name":
-                old = tokens.spelling(-1)
-                values[-1] = _with_subscript(old, index)
+                values[-1] = tokens.spelling(-1).with_subscript(index)
                 ends[-1] = position
                 continue
             kind, value_text = "index", index
@@ -387,6 +409,11 @@ def tokenize(source: Source) -> Tokens:
             elif word in SYMBOLS:
                 kind = SYMBOLS[word]
             elif word in IGNORED:
+                if word in ("left", "right") and (match := _DELIMITER.match(text, position)):
+                    position = match.end()
+                continue
+            elif word in ("label", "tag", "tag*") and (match := _SKIPPED_GROUP.match(text, position)):
+                position = match.end()
                 continue
             elif word in ("lbrace", "rbrace"):
                 kind = "(" if word == "lbrace" else ")"
@@ -414,19 +441,6 @@ def tokenize(source: Source) -> Tokens:
     return tokens
 
 
-def read_key(text: str, name: str = "name") -> str | None:
-    r"""The key of a text that is one name, None if it is none; a superscript is an index here.
-
-    >>> read_key(r"\theta^{1}"), read_key("W_{1,2}"), read_key("x + y")
-    ('θ1', 'W1,2', None)
-    """
-    tokens = tokenize(Source(text, name))
-    if tokens.kinds[:1] != ["name"] or any(kind not in _NAME_PARTS for kind in tokens.kinds[1:]):
-        return None
-    parts = [value.key if isinstance(value, Spelling) else value for value in tokens.values]
-    return "".join(part for part in parts if part.isalnum() or part not in "^{}()[]")
-
-
 def split_names(text: str) -> list[str]:
     """The names of a list such as ``θ1, W_{1,2}``: cut at the commas outside of braces."""
     parts, depth = [""], 0
@@ -439,7 +453,9 @@ def split_names(text: str) -> list[str]:
     return [part.strip() for part in parts]
 
 
-_NAME_PARTS = frozenset({"^", "{", "}", "(", ")", "[", "]", "number", "name"})
+_SYNONYMS = {":=": "=", "**": "^", ".T": "ᵀ", "...": "dots"}
+_DELIMITER = re.compile(r"\s*(?:\.|\\\{\s*(?=\\begin))")
+_SKIPPED_GROUP = re.compile(r"\s*\{[^{}]*\}")
 _ESCAPES = {"\\\\": "\\\\", "\\|": "||", "\\{": "(", "\\}": ")", "\\&": "&"}
 _CHARACTER_HINTS = {
     '"': "names are written without quotation marks",
@@ -449,15 +465,6 @@ _CHARACTER_HINTS = {
     ">": "comparisons are not part of the language",
     "!": "factorials are not part of the language",
 }
-
-
-def _with_subscript(name: Spelling, index: str) -> Spelling:
-    """A name with a subscript that was typed after its font's brace."""
-    if index in tuple(ACCENTS) and not name.index:
-        return replace(name, key=name.key + ACCENTS[index], accent=name.accent + ACCENTS[index])
-    if name.index:
-        return replace(name, key=f"{name.key},{index}", index=f"{name.index},{index}")
-    return replace(name, key=name.key + index, index=index)
 
 
 def _subscript(tokens: Tokens, start: int) -> tuple[int, str]:

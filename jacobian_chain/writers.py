@@ -5,6 +5,7 @@ The LaTeX is what KaTeX, MathJax and TeX have in common: no macros, no raw Greek
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from fractions import Fraction
 from typing import NamedTuple
@@ -30,7 +31,7 @@ class Signs(NamedTuple):
     space: str
     transpose: str
     identity: str
-    ones: str
+    other_identity: str
     one: str
     zero: str
     open: str
@@ -43,7 +44,7 @@ class Signs(NamedTuple):
 class LatexWriter:
     """LaTeX, for inside of a display."""
 
-    signs = Signs(r" \cdot ", " ", r"^{\top}", "I", r"\mathbf{1}", "1", "0", r"\left( ", r" \right)", r" \,\middle\vert\, ", " = ", "% ")
+    signs = Signs(r" \cdot ", " ", r"^{\top}", "I", r"\mathrm{Id}", "1", "0", r"\left( ", r" \right)", r" \,\middle\vert\, ", " = ", "% ")
 
     def __init__(self, index: str = "as-typed") -> None:
         self.index = index
@@ -64,23 +65,27 @@ class LatexWriter:
         text = self._word(spelling.base)
         for mark in spelling.accent:
             text = f"\\{_LATEX_ACCENTS.get(mark, 'hat')}{{{text}}}"
-        if spelling.index:
+        if spelling.suffix:
             raised = spelling.raised if self.index == "as-typed" else self.index == "super"
             mark = "^" if raised and not spelling.upper else "_"
-            text += f"{mark}{{{self._index(spelling.index)}}}"
+            text += f"{mark}{{{self._index(spelling.suffix)}}}"
         if spelling.upper:
             text += f"^{{({self._index(spelling.upper)})}}"
         return text
 
     def _word(self, word: str) -> str:
-        if len(word) == 1:
+        if len(word) == 1 and (word.isascii() or word in _LATEX_LETTERS):
             return _LATEX_LETTERS.get(word, word)
         if word.isascii():
             return f"\\mathrm{{{word}}}"
-        return "".join(_LATEX_LETTERS.get(c, c) if not c.isascii() else c for c in word)
+        if any(not c.isascii() and c not in _LATEX_LETTERS for c in word):
+            return f"\\text{{{unicodedata.normalize('NFC', word)}}}"
+        return "".join(_LATEX_LETTERS.get(c, f"\\mathrm{{{c}}}") for c in word)
 
     def _index(self, text: str) -> str:
         """An index: words upright, Greek letters as commands, the rest as it is."""
+        if text.isdecimal():
+            return text
         parts: list[str] = []
         word = ""
         for c in f"{text}\0":
@@ -96,7 +101,7 @@ class LatexWriter:
             elif letter is not None:
                 parts.append(letter)
             elif c != "\0":
-                parts.append(c)
+                parts.append(f"\\{c}" if c in "%&#$_{}" else c)
         return "".join(
             f"{part} " if part[-1:].isalpha() and part[:1] == "\\" and k + 1 < len(parts) else part for k, part in enumerate(parts)
         )
@@ -129,7 +134,7 @@ class LatexWriter:
     def transposed(self, text: str, symbol: Symbol | None = None) -> str:
         """The transpose of a written factor."""
         if symbol is None:
-            return f"{text}{self.signs.transpose}"
+            return f"({text}){self.signs.transpose}" if "^" in text else f"{text}{self.signs.transpose}"
         if symbol.kind in ("∂", "d") or symbol.at is not None:
             return f"\\left( {text} \\right){self.signs.transpose}"
         return f"({text}){self.signs.transpose}"
@@ -142,13 +147,17 @@ class LatexWriter:
         """One row of blocks, ``width`` to a line."""
         if len(blocks) <= width:
             return f"{left} = {self.signs.open}{self.signs.bar.join(blocks)}{self.signs.close}"
-        lines = [r" \,\big|\, ".join(blocks[k : k + width]) for k in range(0, len(blocks), width)]
-        body = " \\,\\big|\\\\\n& ".join(lines)
-        return f"\\begin{{aligned}}\n{left} = \\bigl( & {body} \\bigr)\n\\end{{aligned}}"
+        pieces = [f"\\begin{{aligned}}\n{left} = \\bigl( & "]
+        for k, block in enumerate(blocks, 1):
+            pieces += (block, r" \,\big|\, " if k % width else " \\,\\big|\\\\\n& ")
+        pieces[-1] = " \\bigr)\n\\end{aligned}"
+        return "".join(pieces)
 
     def column(self, left: str, blocks: Sequence[str]) -> str:
         """One column of blocks."""
-        body = " \\\\\n".join(blocks)
+        # rows of a matrix are set small and tight: fractions need room
+        tall = any("\\frac" in block for block in blocks)
+        body = " \\\\[1ex]\n".join([f"\\displaystyle {block}" for block in blocks]) if tall else " \\\\\n".join(blocks)
         return f"{left} = \\begin{{pmatrix}}\n{body}\n\\end{{pmatrix}}"
 
     def lines(self, equations: Sequence[tuple[str, str]]) -> str:
@@ -175,9 +184,9 @@ class TextWriter:
         self.ascii = ascii
         self._names: dict[Spelling, str] = {}
         if ascii:
-            self.signs = Signs(" * ", " * ", "^T", "I", "ones", "1", "0", "( ", " )", "  |  ", " = ", "# ")
+            self.signs = Signs(" * ", " * ", "^T", "I", "Id", "1", "0", "( ", " )", "  |  ", " = ", "# ")
         else:
-            self.signs = Signs(" · ", " · ", "ᵀ", "I", "𝟏", "1", "0", "( ", " )", "  │  ", " = ", "# ")
+            self.signs = Signs(" · ", " · ", "ᵀ", "I", "Id", "1", "0", "( ", " )", "  │  ", " = ", "# ")
 
     def name(self, spelling: Spelling) -> str:
         """A name with its accent and index.
@@ -193,8 +202,8 @@ class TextWriter:
 
     def _name(self, spelling: Spelling) -> str:
         if self.ascii:
-            base = "".join(_WORDS.get(c, c) for c in spelling.base) + "".join(_ACCENT_WORDS.get(mark, "hat") for mark in spelling.accent)
-            index = "".join(_WORDS.get(c, c) for c in spelling.index)
+            base = _plain(spelling.base) + "".join(_ACCENT_WORDS.get(mark, "hat") for mark in spelling.accent)
+            index = _plain(spelling.suffix)
             plain = index.isdecimal() or not index
             return (
                 base
@@ -204,10 +213,10 @@ class TextWriter:
         text = spelling.base + spelling.accent
         raised = (spelling.raised if self.index == "as-typed" else self.index == "super") and not spelling.upper
         table = _SUPERSCRIPT if raised else _SUBSCRIPT
-        if spelling.index:
-            small = "".join(table.get(c, "\0") for c in spelling.index)
+        if spelling.suffix:
+            small = "".join(table.get(c, "\0") for c in spelling.suffix)
             sign = "^" if raised else "_"
-            text += small if "\0" not in small else f"{sign}{spelling.index if spelling.index.isalnum() else '{' + spelling.index + '}'}"
+            text += small if "\0" not in small else f"{sign}{spelling.suffix if spelling.suffix.isalnum() else '{' + spelling.suffix + '}'}"
         return text + (f"^({spelling.upper})" if spelling.upper else "")
 
     def symbol(self, symbol: Symbol) -> str:
@@ -269,6 +278,11 @@ class TextWriter:
     def call(self, layer: str, arguments: Sequence[str]) -> str:
         """A layer applied to arguments."""
         return f"{layer}({', '.join(arguments)})"
+
+
+def _plain(text: str) -> str:
+    """A text in ASCII: Greek letters as words, other letters by their number."""
+    return "".join(c if c.isascii() else _WORDS.get(c) or _ACCENT_WORDS.get(c) or f"u{ord(c):04x}" for c in text)
 
 
 Writer = LatexWriter | TextWriter

@@ -20,7 +20,7 @@ Lookup = Callable[[Map], sympy.Matrix]
 
 def read_block(page: Page, latex: str, lookup: Lookup, scalars: dict[str, sympy.Expr], size: int) -> sympy.Matrix:
     """The matrix that a printed block means; ``lookup`` gives the matrix of a factor, ``size`` that of a lone I."""
-    program = read_expression(Source(latex), {*(name for name in page.tape.names if name), "I"}, page.tape.spellings)
+    program = read_expression(Source(latex), {*(name for name in page.tape.names if name), "I"}, page.tape.layers())
     return _Reader(page, program, latex, lookup, scalars, size).value(len(program.nodes) - 1)
 
 

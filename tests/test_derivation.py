@@ -161,7 +161,7 @@ PLANTED = {
         "jacobian_chain.layout.adjoint",
         lambda maps: tuple(n._replace(args=n.args[::-1]) if n.kind == "product" else n for n in maps),
     ),
-    "a path": ("jacobian_chain.maps.Arena.sum", lambda arena, terms: next(iter(terms))),
+    "a path": ("jacobian_chain.maps.Arena.sum", lambda _arena, terms, _scalar: next(iter(terms))),
     "order of factors": ("jacobian_chain.maps.Arena.product", None),
 }
 
