@@ -286,10 +286,16 @@ class Jacobian:
         if ascii:
             writer = TextWriter(writer.index, ascii=True)
         labels = page.labels
-        entries = []
-        for name, value in labels.fresh()[: LEGEND + 1]:
-            entries.append(f"{writer.name(name)} = {write_value(labels.tape, value, writer, labels, deep=False)}")
-        return [*entries[:LEGEND], "…"] if len(entries) > LEGEND else entries
+        written: dict[str, str] = {}
+        while len(written) <= LEGEND:
+            missing = [(name, value) for name, value in labels.fresh() if name.key not in written]
+            if not missing:
+                break
+            for name, value in missing[: LEGEND + 1]:
+                # this may make up further names, which the next round explains
+                written[name.key] = f"{writer.name(name)} = {write_value(labels.tape, value, writer, labels, deep=False)}"
+        order = [written[name.key] for name, _ in labels.fresh() if name.key in written]
+        return [*order[:LEGEND], "…"] if len(order) > LEGEND else order
 
     def page_notices(self, **options: Any) -> tuple[str, ...]:
         """What the notation had to do to tell factors apart; options as for :meth:`latex`."""

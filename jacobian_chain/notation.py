@@ -155,7 +155,8 @@ class Labels:
         value = self.output
         while value >= self.tape.leaves and self._step(value).inputs:
             value = self._step(value).inputs[0]
-        base = self.name(self.tape.names[value]).base if value < self.tape.leaves else "x"
+        array = value < self.tape.leaves and not self.tape.shapes[value].is_scalar
+        base = self.name(self.tape.names[value]).base if array else "x"
         return base if len(base) == 1 and base.isalpha() and base.isascii() else "x"
 
     def _fresh(self, step: int, suffix: str = "") -> Spelling:

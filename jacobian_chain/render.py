@@ -237,10 +237,10 @@ def write_value(tape: Tape, value: int, writer: Writer, labels: Labels, deep: bo
         if isinstance(item, str):
             parts.append(item)
             continue
-        if item != value and (tape.names[item] or not deep):
+        step = tape.step(item)
+        if item != value and (tape.names[item] or not (deep or step is None or step.operation != "layer")):
             parts.append(writer.name(labels.value(item)))
             continue
-        step = tape.step(item)
         if step is None:
             parts.append(writer.name(labels.value(item)))
         elif step.operation == "layer":

@@ -104,9 +104,7 @@ def read_program(source: Source) -> Program:
     return Program(tokens, statements, parser.nodes, names)
 
 
-def read_expression(
-    source: Source, values: Collection[str] = (), layers: Collection[str] = (), known: Collection[str] = ()
-) -> Program:
+def read_expression(source: Source, values: Collection[str] = (), layers: Collection[str] = (), known: Collection[str] = ()) -> Program:
     """One expression; the last node is its root.
 
     Args:
