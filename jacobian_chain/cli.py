@@ -108,7 +108,7 @@ def derive(settings: dict[str, Any], /, composition: str, ascii: bool, color: st
 
     COMPOSITION is nested calls or equations, in ASCII, Unicode or LaTeX; @FILE reads a file, - standard input.
     """
-    from jacobian_chain.interface import Composition, Jacobian
+    from jacobian_chain.interface import Composition
     from jacobian_chain.interface import derive as derive_jacobian
     from jacobian_chain.reading import read_composition
 
@@ -119,9 +119,7 @@ def derive(settings: dict[str, Any], /, composition: str, ascii: bool, color: st
     layouts = ("numerator", "denominator") if options["layout"] == "both" else (options["layout"],)
     composed = Composition(reading)
     jacobian = derive_jacobian(composed, options["wrt"], options["of"], layouts[0], options["max_factors"])
-    for text in jacobian.notices:
-        _tell(text, settings)
-    pages = [jacobian if layout == jacobian.layout.name else Jacobian.in_layout(jacobian, layout) for layout in layouts]
+    pages = [jacobian if layout == jacobian.layout.name else jacobian.in_layout(layout) for layout in layouts]
     _write(_format(pages, options, settings, list(composed.notices)), options["output"], settings)
 
 
@@ -137,25 +135,28 @@ def _format(pages: Sequence[Jacobian], options: dict[str, Any], settings: dict[s
         for document in documents:
             document["notices"] = notices + document["notices"]
         return json.dumps(documents[0] if len(documents) == 1 else documents, ensure_ascii=settings["ascii"])
+    from jacobian_chain.interface import Sheet
+
     mark = "% " if form == "latex" else "# "
     parts = []
+    told: set[str] = set()
     for page in pages:
-        heading = [f"{mark}{page.layout.name} layout: {page.layout.description}"]
-        if form != "sympy" and (legend := page.legend(ascii=plain, **style)):
-            heading.append(f"{mark}where {', '.join(legend)}")
-        if options["shapes"]:
-            heading += [f"{mark}{line}" for line in _shape_lines(page.derivation.tape, plain)]
+        parts.append(f"{mark}{page.layout.name} layout: {page.layout.description}")
         if form == "sympy":
             from sympy import srepr
 
-            body = srepr(page.to_sympy())
-        elif form == "unicode":
-            body = page.unicode(ascii=plain, **style)
+            sheet = Sheet(srepr(page.to_sympy()), (), page.notices)
         else:
-            body = page.latex(**style)
-        parts.append("\n".join([*heading, body]))
-        for notice in page.page_notices(**style):
-            _tell(notice, settings)
+            sheet = page.sheet("ascii" if plain and form == "unicode" else form, **style)
+        for notice in sheet.notices:
+            if notice not in told:
+                _tell(notice, settings)
+                told.add(notice)
+        if sheet.legend:
+            parts.append(f"{mark}where {', '.join(sheet.legend)}")
+        if options["shapes"]:
+            parts += [f"{mark}{line}" for line in _shape_lines(page.tape, plain)]
+        parts.append(sheet.text)
     return "\n".join(parts)
 
 

@@ -57,7 +57,7 @@ def describe(page: Page, writer: LatexWriter, notices: Iterable[str] = ()) -> di
             "variable": page.variable(variable).key,
             "shape": list(block_shape(of, by, page.layout, on_vec)),
             "on_vec": on_vec,
-            "latex": composer.write(root, variable),
+            "latex": composer.text(root, variable),
             "expression": number[root],
         }
         if maps[root].kind == "product":
@@ -76,7 +76,7 @@ def describe(page: Page, writer: LatexWriter, notices: Iterable[str] = ()) -> di
             {
                 "of": page.labels.value(line.of).key,
                 "by": page.variable(line.by).key,
-                "latex": composer.write(line.map, line.by),
+                "latex": composer.text(line.map, line.by),
                 "expression": number[line.map],
             }
             for line in lines

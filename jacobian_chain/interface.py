@@ -5,7 +5,8 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jacobian_chain.derivation import MAX_FACTORS, Derivation, expand_derivation
 from jacobian_chain.derivation import derive as derive_blocks
@@ -15,7 +16,7 @@ from jacobian_chain.maps import ZERO
 from jacobian_chain.notation import NOTATIONS, Labels, Page, matrix_form
 from jacobian_chain.reading import Reading, read_composition
 from jacobian_chain.render import Composer, orient, render, write_value
-from jacobian_chain.select import find_output, key_of, select
+from jacobian_chain.select import Selection, find_output, key_of, select
 from jacobian_chain.tape import Shape, Tape
 from jacobian_chain.writers import LatexWriter, TextWriter, Writer
 
@@ -146,7 +147,7 @@ class Block:
         derivation = page.derivation
         root = derivation.blocks[self._position]
         composer = Composer(page, writer, orient(derivation, page.layout), (root,))
-        return composer.write(root, derivation.variables[self._position])
+        return composer.text(root, derivation.variables[self._position])
 
     def to_sympy(self) -> Expr:
         """The block as a SymPy matrix expression."""
@@ -188,19 +189,35 @@ class Blocks(Mapping[str, Block]):
         return f"Blocks({self._blocks!r})"
 
 
+class Sheet(NamedTuple):
+    """A Jacobian as written: the text, what made-up names stand for, and facts worth knowing."""
+
+    text: str
+    legend: tuple[str, ...]
+    notices: tuple[str, ...]
+
+
 class Jacobian:
     """The block Jacobian of a composition in one layout.
 
     Attributes:
-        derivation: the blocks as words of linear maps, in numerator layout.
+        tape: the composition.
+        output: the value that is differentiated.
+        selection: the variables.
         layout: the layout in which it is shown and exported.
-        notices: facts worth knowing, as text.
     """
 
-    def __init__(self, derivation: Derivation, layout: Layout, limit: int = MAX_FACTORS) -> None:
-        self.derivation = derivation
+    def __init__(self, tape: Tape, output: int, selection: Selection, layout: Layout, limit: int = MAX_FACTORS) -> None:
+        self.tape = tape
+        self.output = output
+        self.selection = selection
         self.layout = layout
         self._limit = limit
+
+    @cached_property
+    def derivation(self) -> Derivation:
+        """The blocks as words of linear maps, in numerator layout."""
+        return derive_blocks(self.tape, self.output, self.selection.variables, self.selection.label, limit=self._limit)
 
     @property
     def notices(self) -> tuple[str, ...]:
@@ -223,7 +240,7 @@ class Jacobian:
         >>> print(derive(parse("g(f(x))"), wrt="x").in_layout("denominator"))
         (J_x y)ᵀ = (J_x f)ᵀ · (J_x₂ g)ᵀ
         """
-        return Jacobian(self.derivation, LAYOUTS[_choose("layout", layout, LAYOUTS)], self._limit)
+        return Jacobian(self.tape, self.output, self.selection, LAYOUTS[_choose("layout", layout, LAYOUTS)], self._limit)
 
     @_uncollected()
     def latex(
@@ -257,14 +274,23 @@ class Jacobian:
         \frac{\partial L}{\partial \theta_{1}} = \frac{\partial x_{1}}{\partial \theta_{1}} \frac{\partial L}{\partial x_{1}}
         """
         options = {"notation": notation, "naming": naming, "index": index, "points": points, "shared": shared, "expand": expand, "vec": vec}
-        return render(*self._page(LatexWriter, options))
+        return self.sheet("latex", **options).text
 
-    @_uncollected()
     def unicode(self, ascii: bool = False, **options: Any) -> str:
         """The Jacobian as text for a terminal; options as for :meth:`latex`."""
-        page, writer = self._page(TextWriter, options)
-        assert isinstance(writer, TextWriter)
-        return render(page, TextWriter(writer.index, ascii=True) if ascii else writer)
+        return self.sheet("ascii" if ascii else "unicode", **options).text
+
+    @_uncollected()
+    def sheet(self, form: str = "latex", **options: Any) -> Sheet:
+        """The Jacobian as ``latex``, ``unicode`` or ``ascii`` with what a reader must know beside it; options as for :meth:`latex`.
+
+        >>> derive(parse("L2(L1(x, a), b)"), wrt="a").sheet("unicode").legend
+        ('x₂ = L₁(x, a)',)
+        """
+        page, writer = self._page(LatexWriter if form == "latex" else TextWriter, options)
+        plain = TextWriter(writer.index, ascii=form == "ascii")
+        text = render(page, writer if form == "latex" else plain)
+        return Sheet(text, tuple(_explain(page.labels, plain)), (*derivation_notices(page.derivation), *page.notices))
 
     def to_json(self, **options: Any) -> dict[str, Any]:
         """The Jacobian as plain data (see :mod:`jacobian_chain.export`); options as for :meth:`latex`."""
@@ -273,33 +299,6 @@ class Jacobian:
         page, writer = self._page(LatexWriter, options)
         assert isinstance(writer, LatexWriter)
         return describe(page, writer, [*self.notices, *page.notices])
-
-    def legend(self, ascii: bool = False, **options: Any) -> list[str]:
-        """What the names that were made up stand for, as text; options as for :meth:`latex`.
-
-        >>> derive(parse("L2(L1(x, a), b)"), wrt="a").legend()
-        ['x₂ = L₁(x, a)']
-        """
-        page, writer = self._page(TextWriter, options)
-        assert isinstance(writer, TextWriter)
-        render(page, writer)
-        if ascii:
-            writer = TextWriter(writer.index, ascii=True)
-        labels = page.labels
-        written: dict[str, str] = {}
-        while len(written) <= LEGEND:
-            missing = [(name, value) for name, value in labels.fresh() if name.key not in written]
-            if not missing:
-                break
-            for name, value in missing[: LEGEND + 1]:
-                # this may make up further names, which the next round explains
-                written[name.key] = f"{writer.name(name)} = {write_value(labels.tape, value, writer, labels, deep=False)}"
-        order = [written[name.key] for name, _ in labels.fresh() if name.key in written]
-        return [*order[:LEGEND], "…"] if len(order) > LEGEND else order
-
-    def page_notices(self, **options: Any) -> tuple[str, ...]:
-        """What the notation had to do to tell factors apart; options as for :meth:`latex`."""
-        return tuple(self._page(LatexWriter, options)[0].notices)
 
     def to_sympy(self) -> BlockMatrix:
         """A SymPy ``BlockMatrix`` of unevaluated products (see :mod:`jacobian_chain.symbolic`).
@@ -338,10 +337,31 @@ class Jacobian:
             return {"notation": "slots"}
         return {}
 
-    def _page(self, writer: type[LatexWriter] | type[TextWriter], options: Mapping[str, Any]) -> tuple[Page, Writer]:
-        return make_page(self.derivation, self.layout, self._limit, **options), writer(
-            _choose("index", options.get("index", "as-typed"), INDEX_POSITIONS)
-        )
+    def _page(self, writer: type[Writer], options: Mapping[str, Any]) -> tuple[Page, Writer]:
+        return self._make_page(**options), writer(_choose("index", options.get("index", "as-typed"), INDEX_POSITIONS))
+
+    def _make_page(
+        self,
+        notation: str | None = None,
+        naming: str | None = None,
+        points: bool = False,
+        shared: bool = False,
+        expand: bool = False,
+        vec: bool = False,
+        index: str = "as-typed",  # noqa: ARG002  (for the writer)
+    ) -> Page:
+        """The page of the derivation, with what the options leave open filled in."""
+        tape = self.tape
+        if shared and expand:
+            raise OptionError("shared adjoints and expanded sums exclude each other")
+        if shared:
+            derivation = derive_blocks(tape, self.output, self.selection.variables, self.selection.label, shared=True)
+        else:
+            derivation = expand_derivation(self.derivation, self._limit) if expand else self.derivation
+        chosen = _choose("notation", notation or ("jacobian" if tape.nested else "partial"), NOTATIONS)
+        named = naming or ("inputs" if chosen == "jacobian" and tape.nested else "outputs")
+        labels = Labels(tape, self.output, _choose("naming", named, NAMINGS))
+        return Page(derivation, self.layout, NOTATIONS[chosen], labels, points, vec)
 
 
 @_uncollected()
@@ -387,35 +407,21 @@ def derive(
     """
     tape = (parse(composition) if isinstance(composition, str) else composition).tape
     selection = select(tape, (wrt,) if isinstance(wrt, str) else wrt)
-    output = find_output(tape, of)
-    derivation = derive_blocks(tape, output, selection.variables, selection.label, limit=max_factors)
-    return Jacobian(derivation, LAYOUTS[_choose("layout", layout, LAYOUTS)], max_factors)
+    return Jacobian(tape, find_output(tape, of), selection, LAYOUTS[_choose("layout", layout, LAYOUTS)], max_factors)
 
 
-def make_page(
-    derivation: Derivation,
-    layout: Layout,
-    limit: int = MAX_FACTORS,
-    notation: str | None = None,
-    naming: str | None = None,
-    points: bool = False,
-    shared: bool = False,
-    expand: bool = False,
-    vec: bool = False,
-    index: str = "as-typed",  # noqa: ARG001  (for the writer)
-) -> Page:
-    """The page of a derivation, with what the options leave open filled in."""
-    tape = derivation.tape
-    if shared and expand:
-        raise OptionError("shared adjoints and expanded sums exclude each other")
-    if shared and not derivation.lines:
-        derivation = derive_blocks(tape, derivation.output, derivation.variables, derivation.label, shared=True)
-    elif expand:
-        derivation = expand_derivation(derivation, limit)
-    chosen = _choose("notation", notation or ("jacobian" if tape.nested else "partial"), NOTATIONS)
-    named = naming or ("inputs" if chosen == "jacobian" and tape.nested else "outputs")
-    labels = Labels(tape, derivation.output, _choose("naming", named, NAMINGS))
-    return Page(derivation, layout, NOTATIONS[chosen], labels, points, vec)
+def _explain(labels: Labels, writer: TextWriter) -> list[str]:
+    """What the names that a page made up stand for."""
+    written: dict[str, str] = {}
+    while len(written) <= LEGEND:
+        missing = [(name, value) for name, value in labels.fresh() if name.key not in written]
+        if not missing:
+            break
+        for name, value in missing[: LEGEND + 1]:
+            # this may make up further names, which the next round explains
+            written[name.key] = f"{writer.name(name)} = {write_value(labels.tape, value, writer, labels, deep=False)}"
+    order = [written[name.key] for name, _ in labels.fresh() if name.key in written]
+    return [*order[:LEGEND], "…"] if len(order) > LEGEND else order
 
 
 def derivation_notices(derivation: Derivation) -> Iterator[str]:

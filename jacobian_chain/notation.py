@@ -215,7 +215,7 @@ class Page:
         self.notices: list[str] = []
         self._pointed: set[tuple[int, int]] = set()
         self._upright: set[tuple[int, int]] = set()
-        self._symbols: dict[tuple[str, int, int], Symbol] = {}
+        self._locals: dict[tuple[int, int], Symbol] = {}
         self._totals: dict[tuple[int, tuple[int, ...], str], Symbol] = {}
         self._tell_apart()
 
@@ -223,13 +223,15 @@ class Page:
 
     def symbol(self, node: Map) -> Symbol:
         """The symbol of a ``partial`` or ``total`` node."""
-        key = (node.kind, node.of, node.by)
-        known = self._symbols.get(key)
-        if known is None:
-            known = self._symbols[key] = self._local(node.of, node.by) if node.kind == "partial" else self.total(node.of, (node.by,))
-        return known
+        return self._local(node.of, node.by) if node.kind == "partial" else self.total(node.of, (node.by,))
 
     def _local(self, value: int, slot: int) -> Symbol:
+        known = self._locals.get((value, slot))
+        if known is None:
+            known = self._locals[value, slot] = self._choose_local(value, slot)
+        return known
+
+    def _choose_local(self, value: int, slot: int) -> Symbol:
         source = self.tape.steps[value - self.tape.leaves].inputs[slot]
         of, by = self.tape.shapes[value], self.tape.shapes[source]
         kind = self._kind(self.notation.local, of)
@@ -324,7 +326,7 @@ class Page:
         clashing = self._clashes(used)
         if clashing and not self.points:
             self._pointed.update(factor for factor, _ in clashing)
-            self._symbols.clear()
+            self._locals.clear()
         for factor, other in self._clashes(factor for factor, _ in clashing):
             layer, held = self.labels.layer(factor[0]).key, self.labels.slot(*factor).key
             slots = f"the slots {min(factor[1], other[1]) + 1} and {max(factor[1], other[1]) + 1} of {layer}"

@@ -85,9 +85,10 @@ class _Sum:
 
     def single(self) -> int | None:
         """The value that the combination is, if it is one."""
-        if len(self.terms) == 1 and self.factor * self.terms[0][0] == 1:
-            return self.terms[0][1]
-        return None
+        if len(self.terms) > 1:
+            return None
+        coefficient, value = self.terms[0]
+        return value if (coefficient is ONE and self.factor is ONE) or coefficient * self.factor == 1 else None
 
     def as_step(self) -> Step:
         """The step that computes it; equal values are gathered."""

@@ -8,7 +8,7 @@ from fractions import Fraction
 from jacobian_chain.derivation import Derivation, Line
 from jacobian_chain.errors import LimitError
 from jacobian_chain.layout import Layout, adjoint
-from jacobian_chain.maps import ONE, ZERO, Map, count_references, factors
+from jacobian_chain.maps import ONE, ZERO, Map, count_references
 from jacobian_chain.notation import Labels, Page
 from jacobian_chain.tape import Tape
 from jacobian_chain.writers import Writer
@@ -16,6 +16,8 @@ from jacobian_chain.writers import Writer
 BLOCKS_A_LINE = 4
 """How many blocks of a row stand on one line."""
 
+
+_SCALAR_KINDS = frozenset({"identity", "multiple", "times"})
 
 MAX_PIECES = 100_000
 """Most names and signs with which a value without a name is written out inside of a factor."""
@@ -44,11 +46,11 @@ def render(page: Page, writer: Writer) -> str:
     separate = layout.transposes_scalar is not layout.transposes_array and of.is_scalar
     definitions = [text.equation(line) for line in derivation.definitions]
     if len(blocks) == 1 or separate:
-        return writer.lines([*(text.equation(line) for line in blocks), *definitions])
+        return writer.lines([*[text.equation(line) for line in blocks], *definitions])
     written = [text.write(line.map, line.by) for line in blocks]
     left = text.left_side(derivation.variables, derivation.label)
     main = writer.column(left, written) if layout.transposes(of) else writer.row(left, written, BLOCKS_A_LINE)
-    return "\n".join([main, *(f"{left} = {right}" for left, right in definitions)]) if definitions else main
+    return "\n".join([main, *(f"{left} = {''.join(right)}" for left, right in definitions)]) if definitions else main
 
 
 class Composer:
@@ -63,10 +65,11 @@ class Composer:
         self.identity = writer.signs.identity if "I" not in page.tape.spellings else writer.signs.other_identity
         references = count_references(maps, roots)
         self.coefficients: list[Fraction] = []
-        self.texts: list[str | None] = []
+        self.is_scalar_factor: list[bool] = []  # a number times the identity: nothing but numbers and scalars
+        self.texts: list[list[str] | None] = []  # in pieces: long products share them, and are joined once
         for index, node in enumerate(maps):
             coefficient = ONE
-            text: str | None = None
+            text: list[str] | None = None
             if node.kind == "multiple":
                 coefficient = node.coefficient
             elif node.kind == "product":
@@ -74,13 +77,15 @@ class Composer:
                     if self.coefficients[arg] is not ONE:
                         coefficient *= self.coefficients[arg]
             elif references[index] and node.kind in ("partial", "total", "times", "scale"):
-                text = self._elementary(node)
+                text = [self._elementary(node)]
             self.coefficients.append(coefficient)
+            scalar = self.is_scalar_factor
+            scalar.append(all(scalar[arg] for arg in node.args) if node.kind == "product" else node.kind in _SCALAR_KINDS)
             self.texts.append(text)
             if references[index] > 1 and node.kind in ("product", "sum"):
                 self.texts[index] = self._emit(index)
 
-    def equation(self, line: Line) -> tuple[str, str]:
+    def equation(self, line: Line) -> tuple[str, list[str]]:
         """Left and right side of one line."""
         return self.left_side((line.by,), "", line.of), self.write(line.map, line.by)
 
@@ -97,26 +102,28 @@ class Composer:
             return text
         return self.writer.transposed(text, symbol)
 
-    def write(self, root: int, by: int) -> str:
-        """A block or definition by the value ``by``: with its coefficient."""
+    def text(self, root: int, by: int) -> str:
+        """A block or definition by the value ``by``."""
+        return "".join(self.write(root, by))
+
+    def write(self, root: int, by: int) -> list[str]:
+        """A block or definition by the value ``by``, in pieces, with its coefficient."""
         if root == ZERO:
-            return self.writer.signs.zero
+            return [self.writer.signs.zero]
         body = self.texts[root]
         if body is None:
             body = self._emit(root)
-        if self._is_scalar_factor(root):
-            if not self.tape.shapes[by].is_scalar:
-                body = f"{body}{self.separator if body else ''}{self.identity}"
-            elif not body and abs(self.coefficients[root]) == 1:
-                body = self.writer.signs.one
         coefficient = self.coefficients[root]
+        if self.is_scalar_factor[root]:
+            if not self.tape.shapes[by].is_scalar:
+                body = [*body, self.separator, self.identity] if body else [self.identity]
+            elif not body and abs(coefficient) == 1:
+                body = [self.writer.signs.one]
         if coefficient == 1:
             return body
-        sign = "-" if coefficient < 0 else ""
         size = abs(coefficient)
-        if size == 1:
-            return sign + body
-        return f"{sign}{self.writer.number(size)}{' ' if body else ''}{body}"
+        number = "" if size == 1 else self.writer.number(size) + (" " if body else "")
+        return [f"{'-' if coefficient < 0 else ''}{number}", *body]
 
     def _elementary(self, node: Map) -> str:
         if node.kind == "times":
@@ -140,14 +147,9 @@ class Composer:
         step = tape.step(value)
         return f"({text})" if step is not None and step.operation != "layer" else text
 
-    def _emit(self, root: int) -> str:
-        """The text of a product or sum without its coefficient; shared parts are ready, the rest is laid flat."""
+    def _emit(self, root: int) -> list[str]:
+        """The pieces of a product or sum without its coefficient; shared parts are ready, the rest is laid flat."""
         maps, texts, signs = self.maps, self.texts, self.writer.signs
-        if maps[root].kind == "product":
-            row = self._factors(root)
-            ready = [text for factor in row if (text := texts[factor]) is not None and maps[factor].kind != "sum"]
-            if len(ready) == len(row):
-                return self.separator.join(ready)
         parts: list[str] = []
         stack: list[int | str] = [root]
         while stack:
@@ -157,7 +159,7 @@ class Composer:
                 continue
             text = texts[item]
             if text is not None:
-                parts.append(text)
+                parts += text
                 continue
             node = maps[item]
             if node.kind == "product":
@@ -172,7 +174,7 @@ class Composer:
                 stack.extend(reversed(pending))
             elif node.kind == "sum":
                 stack.extend(reversed(self._terms(item)))
-        return "".join(parts)
+        return parts
 
     def _factors(self, product: int) -> list[int]:
         """The factors of a product that have a text: shared products whole, numbers left out, scalars in front."""
@@ -205,7 +207,7 @@ class Composer:
             size = abs(coefficient)
             if size != 1:
                 pieces.append(self.writer.number(size))
-            scalars = self._is_scalar_factor(term)
+            scalars = self.is_scalar_factor[term]
             if not scalars:
                 body: list[int | str] = [signs.open, term, signs.close] if self.maps[term].kind == "sum" else [term]
             else:
@@ -217,12 +219,6 @@ class Composer:
                 pieces.append(" ")
             pieces += body
         return pieces
-
-    def _is_scalar_factor(self, index: int) -> bool:
-        """Whether a node is a number times the identity: nothing but numbers and scalars."""
-        if self.maps[index].kind == "product":
-            return all(self.maps[factor].kind in ("times", "multiple") for factor in factors(self.maps, index))
-        return self.maps[index].kind in ("identity", "multiple", "times")
 
 
 def write_value(tape: Tape, value: int, writer: Writer, labels: Labels, deep: bool = True) -> str:

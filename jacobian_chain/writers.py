@@ -24,6 +24,10 @@ _SUPERSCRIPT = {plain: raised for raised, plain in SUPERSCRIPTS.items()}
 _SUBSCRIPT = {plain: lowered for lowered, plain in SUBSCRIPTS.items()}
 
 
+Pieces = Sequence[str]
+"""A text in pieces."""
+
+
 class Signs(NamedTuple):
     """The fixed pieces of a language."""
 
@@ -143,29 +147,36 @@ class LatexWriter:
         """A positive number."""
         return str(value.numerator) if value.denominator == 1 else f"\\frac{{{value.numerator}}}{{{value.denominator}}}"
 
-    def row(self, left: str, blocks: Sequence[str], width: int) -> str:
+    def row(self, left: str, blocks: Sequence[Pieces], width: int) -> str:
         """One row of blocks, ``width`` to a line."""
-        if len(blocks) <= width:
-            return f"{left} = {self.signs.open}{self.signs.bar.join(blocks)}{self.signs.close}"
-        pieces = [f"\\begin{{aligned}}\n{left} = \\bigl( & "]
+        long = len(blocks) > width
+        pieces = [f"\\begin{{aligned}}\n{left} = \\bigl( & " if long else f"{left} = {self.signs.open}"]
         for k, block in enumerate(blocks, 1):
-            pieces += (block, r" \,\big|\, " if k % width else " \\,\\big|\\\\\n& ")
-        pieces[-1] = " \\bigr)\n\\end{aligned}"
+            pieces += block
+            pieces.append(self.signs.bar if not long else r" \,\big|\, " if k % width else " \\,\\big|\\\\\n& ")
+        pieces[-1] = " \\bigr)\n\\end{aligned}" if long else self.signs.close
         return "".join(pieces)
 
-    def column(self, left: str, blocks: Sequence[str]) -> str:
+    def column(self, left: str, blocks: Sequence[Pieces]) -> str:
         """One column of blocks."""
         # rows of a matrix are set small and tight: fractions need room
-        tall = any("\\frac" in block for block in blocks)
-        body = " \\\\[1ex]\n".join([f"\\displaystyle {block}" for block in blocks]) if tall else " \\\\\n".join(blocks)
-        return f"{left} = \\begin{{pmatrix}}\n{body}\n\\end{{pmatrix}}"
+        tall = any("\\frac" in piece for block in blocks for piece in block)
+        pieces = [f"{left} = \\begin{{pmatrix}}\n"]
+        for block in blocks:
+            pieces.append("\\displaystyle " if tall else "")
+            pieces += block
+            pieces.append(" \\\\[1ex]\n" if tall else " \\\\\n")
+        pieces[-1] = "\n\\end{pmatrix}"
+        return "".join(pieces)
 
-    def lines(self, equations: Sequence[tuple[str, str]]) -> str:
+    def lines(self, equations: Sequence[tuple[str, Pieces]]) -> str:
         """Equations below each other."""
-        if len(equations) == 1:
-            return f"{equations[0][0]} = {equations[0][1]}"
-        body = " \\\\\n".join([f"{left} &= {right}" for left, right in equations])
-        return f"\\begin{{aligned}}\n{body}\n\\end{{aligned}}"
+        alone = len(equations) == 1
+        pieces = [] if alone else ["\\begin{aligned}\n"]
+        for left, right in equations:
+            pieces += (left, " = " if alone else " &= ", *right, " \\\\\n")
+        pieces[-1] = "" if alone else "\n\\end{aligned}"
+        return "".join(pieces)
 
     def call(self, layer: str, arguments: Sequence[str]) -> str:
         """A layer applied to arguments."""
@@ -256,24 +267,26 @@ class TextWriter:
         """A positive number."""
         return str(value)
 
-    def row(self, left: str, blocks: Sequence[str], width: int) -> str:
+    def row(self, left: str, blocks: Sequence[Pieces], width: int) -> str:
         """One row of blocks, ``width`` to a line."""
-        if len(left) + sum(map(len, blocks)) + 5 * len(blocks) > TERMINAL_COLUMNS:
+        texts = ["".join(block) for block in blocks]
+        if len(left) + sum(map(len, texts)) + 5 * len(texts) > TERMINAL_COLUMNS:
             width = 1
-        lines = [self.signs.bar.join(blocks[k : k + width]) for k in range(0, len(blocks), width)]
+        lines = [self.signs.bar.join(texts[k : k + width]) for k in range(0, len(texts), width)]
         indent = f"{self.signs.bar.rstrip()}\n{' ' * (len(left) + 5)}"
         return f"{left} = {self.signs.open}{indent.join(lines)}{self.signs.close}"
 
-    def column(self, left: str, blocks: Sequence[str]) -> str:
+    def column(self, left: str, blocks: Sequence[Pieces]) -> str:
         """One column of blocks."""
+        texts = ["".join(block) for block in blocks]
         bars = ("| ", " |") if self.ascii else ("⎜ ", " ⎟")
-        width = max(map(len, blocks))
+        width = max(map(len, texts))
         indent = " " * (len(left) + 3)
-        return "\n".join(f"{indent if k else f'{left} = '}{bars[0]}{block.ljust(width)}{bars[1]}" for k, block in enumerate(blocks))
+        return "\n".join(f"{indent if k else f'{left} = '}{bars[0]}{block.ljust(width)}{bars[1]}" for k, block in enumerate(texts))
 
-    def lines(self, equations: Sequence[tuple[str, str]]) -> str:
+    def lines(self, equations: Sequence[tuple[str, Pieces]]) -> str:
         """Equations below each other."""
-        return "\n".join([f"{left} = {right}" for left, right in equations])
+        return "\n".join([f"{left} = {''.join(right)}" for left, right in equations])
 
     def call(self, layer: str, arguments: Sequence[str]) -> str:
         """A layer applied to arguments."""

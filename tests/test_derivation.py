@@ -119,7 +119,7 @@ def check_print(page: Page, problem: Problem, numbers: Numbers, expected: dict[s
 
     def matrix_of(root: int, by: int) -> sympy.Matrix:
         size = len(numbers.values[by])
-        value = read_block(page, composer.write(root, by), lookup, known, size)
+        value = read_block(page, composer.text(root, by), lookup, known, size)
         return value if isinstance(value, sympy.MatrixBase) else sympy.eye(size) * value.subs(sympy.Symbol("I_"), 1)
 
     for line in lines:
@@ -128,9 +128,9 @@ def check_print(page: Page, problem: Problem, numbers: Numbers, expected: dict[s
     for name, root, variable in zip(problem.wrt, derivation.blocks, derivation.variables, strict=True):
         if maps[root].kind == "zero":
             assert expected[name].is_zero_matrix
-            assert composer.write(root, variable) == "0"
+            assert composer.text(root, variable) == "0"
         else:
-            assert matrix_of(root, variable) == (expected[name].T if transposes else expected[name]), composer.write(root, variable)
+            assert matrix_of(root, variable) == (expected[name].T if transposes else expected[name]), composer.text(root, variable)
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
