@@ -56,8 +56,10 @@ def _complete_names(context: click.Context, _parameter: click.Parameter, incompl
     """Names of the composition that was typed, for the shell."""
     from jacobian_chain.reading import read_composition
 
-    text = context.params.get("composition")
-    if not text:
+    # a dangling --wrt leaves the composition among the words that were not parsed
+    words = [context.params.get("composition"), *context.args]
+    text = next((word for word in words if word and (word == "-" or not word.startswith("-"))), None)
+    if text is None or text == "-":
         return []
     try:
         tape = read_composition(_read_text(text, "composition")).tape

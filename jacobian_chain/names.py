@@ -189,14 +189,16 @@ def _find_indices(tokens: Tokens, segments: list[Segment], names: Names) -> dict
     for segment in segments:
         declaration = segment.is_declaration(tokens)
         elementwise = declaration and _declares_elementwise(tokens, segment)
+        behind = segment.start  # the end of the last superscript: what stands in it is no use of a name
         for i in range(segment.start, segment.mark if declaration else segment.end):
-            if kinds[i] != "name":
+            if kinds[i] != "name" or i < behind:
                 continue
             after = kinds[i + 1] if i + 1 < segment.end else ""
             name = tokens.spelling(i)
             if after == "^":
                 found = superscript_at(tokens, i, segment.end)
                 if found is not None:
+                    behind = found.end
                     if found.certain or i in segment.head:
                         joined[i] = found
                     else:

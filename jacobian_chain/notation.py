@@ -436,7 +436,7 @@ class Page:
         by = {**named, **{self.variable(value).key: value for value in self._slots_of}}
         of = named.get(symbol.of.key)
         variable = by.get(symbol.by[0].key)
-        return None if of is None or variable is None else Map("total", of, variable)
+        return None if of is None or variable is None or of < self.tape.leaves else Map("total", of, variable)
 
 
 def read_symbol(program: Program, root: int) -> Symbol | None:

@@ -293,7 +293,7 @@ def _write(expression: Basic, declarations: dict[str, str]) -> str:
             texts.append(item.name)
         elif isinstance(item, MatrixSymbol):
             rows, columns = item.shape
-            if str(rows) != f"n_{item.name}" or columns != 1:  # else it is what is assumed anyway
+            if not (_is_assumed(rows) and (columns == 1 or _is_assumed(columns))):
                 declarations.setdefault(item.name, f"{rows}" if columns == 1 else f"{rows} x {columns}")
             texts.append(item.name)
         elif isinstance(item, Rational):
@@ -308,6 +308,11 @@ def _write(expression: Basic, declarations: dict[str, str]) -> str:
         else:
             raise ReadingError(f"{item} is a {type(item).__name__}, which is no layer, sum or number of a composition")
     return texts[0]
+
+
+def _is_assumed(size: Expr) -> bool:
+    """Whether a size is a symbol of the kind that stands for what no declaration fixed."""
+    return isinstance(size, Symbol) and size.name[:2] in ("m_", "n_")
 
 
 def _apply(form: str, arguments: Sequence[str], node: Basic) -> str:

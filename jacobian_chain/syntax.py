@@ -95,8 +95,7 @@ def read_program(source: Source) -> Program:
     tokens = _tokenize(source)
     ranges = _split(tokens)
     if not ranges:
-        end = len(source.text)
-        raise ReadingError("the text is empty", Place(source, end, end), "type a composition such as L2(L1(x, θ1), θ2)")
+        raise ReadingError("the text is empty", Place(source, 0, 0), "type a composition such as L2(L1(x, θ1), θ2)")
     names = Names()
     tokens, segments = resolve(tokens, ranges, names)
     parser = _Parser(tokens, names)

@@ -158,7 +158,8 @@ def problems(draw: st.DrawFn, scalar_output: bool | None = None) -> Problem:
             arguments.append(call(draw(st.sampled_from([1, 2])), depth + 1) if inner else leaf(None))
         sizes_in = tuple(size_of(argument) for argument in arguments)
         again = [name for name, layer in layers.items() if layer.sizes == sizes_in and layer.rows == size]
-        name = draw(st.sampled_from(again)) if again and draw(st.booleans()) else f"f{len(layers) + 1}"
+        reuse = bool(again) and draw(st.booleans())
+        name = draw(st.sampled_from(again)) if reuse else f"f{len(layers) + 1}"
         layers.setdefault(name, Layer(sizes_in, size, draw(st.integers(0, 10))))
         return ("call", name, arguments)
 

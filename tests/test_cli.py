@@ -1,0 +1,190 @@
+"""The command line: what is printed where, exit statuses, terminals."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SEED = "L3(L2(L1(x,θ1),θ2),θ3)"
+LOSS = "x1 = f1(x, θ1); x2 = f2(x1, θ2); x3 = f3(x2, θ3); L = ℓ(x3)"
+
+
+def run(*arguments: str, stdin: bytes = b"", **environment: str) -> subprocess.CompletedProcess[bytes]:
+    variables = {**os.environ, "PYTHONIOENCODING": "utf-8", **environment}
+    return subprocess.run(
+        [sys.executable, "-m", "jacobian_chain", *arguments], input=stdin, capture_output=True, env=variables, check=False
+    )
+
+
+def output(*arguments: str) -> list[str]:
+    done = run("derive", *arguments)
+    assert done.returncode == 0, done.stderr.decode()
+    return done.stdout.decode().splitlines()
+
+
+def test_the_seed_question() -> None:
+    lines = output(SEED, "--index", "super")
+    assert lines[0].startswith("% numerator layout")
+    assert lines[-1] == (
+        r"J_{\theta} f = \left( J_{x^{3}} L^{3} \cdot J_{x^{2}} L^{2} \cdot J_{\theta^{1}} L^{1} \,\middle\vert\, "
+        r"J_{x^{3}} L^{3} \cdot J_{\theta^{2}} L^{2} \,\middle\vert\, J_{\theta^{3}} L^{3} \right)"
+    )
+
+
+def test_the_first_answer() -> None:
+    line = output(LOSS, "--wrt", "θ1", "--layout", "denominator", "--notation", "partial")[-1]
+    assert line == (
+        r"\frac{\partial L}{\partial \theta_{1}} = \frac{\partial x_{1}}{\partial \theta_{1}} \frac{\partial x_{2}}{\partial x_{1}} "
+        r"\frac{\partial x_{3}}{\partial x_{2}} \frac{\partial L}{\partial x_{3}}"
+    )
+    line = output(LOSS, "--wrt", "θ1")[-1]
+    assert line == (
+        r"\frac{\partial L}{\partial \theta_{1}} = \frac{\partial L}{\partial x_{3}} \frac{\partial x_{3}}{\partial x_{2}} "
+        r"\frac{\partial x_{2}}{\partial x_{1}} \frac{\partial x_{1}}{\partial \theta_{1}}"
+    )
+    line = output(LOSS, "--wrt", "θ1", "--points", "--notation", "jacobian")[-1]
+    assert line == (
+        r"J_{\theta_{1}} L = (J \ell)(x_{3}) \cdot (J_{x_{2}} f_{3})(x_{2}, \theta_{3}) \cdot (J_{x_{1}} f_{2})(x_{1}, \theta_{2}) "
+        r"\cdot (J_{\theta_{1}} f_{1})(x, \theta_{1})"
+    )
+
+
+def test_residual_and_shared_parameters() -> None:
+    line = output("x1 = f1(x, θ1); x2 = x1 + f2(x1, θ2); L = ℓ(x2)", "--wrt", "θ1", "--notation", "jacobian")[-1]
+    assert line == r"J_{\theta_{1}} L = J_{x_{2}} \ell \cdot \left( I + J_{x_{1}} f_{2} \right) \cdot J_{\theta_{1}} f_{1}"
+    line = output("L2(L1(x, θ), θ)")[-1]
+    assert line == r"J_{\theta} f = J_{x_{2}} L_{2} \cdot J_{\theta} L_{1} + J_{\theta} L_{2}"
+
+
+@pytest.mark.parametrize("notation", ["jacobian", "partial", "total"])
+def test_one_value_in_two_slots(notation: str) -> None:
+    done = run("derive", "f(x, x)", "--notation", notation)
+    assert done.returncode == 2
+    assert not done.stdout
+    assert b"cannot tell the slots 1 and 2 of f apart" in done.stderr
+    assert output("f(x, x)", "--notation", "slots")[-1] == r"J_{x} y = \partial_{1} f + \partial_{2} f"
+
+
+def test_input_comes_from_files_and_pipes(tmp_path: Path) -> None:
+    expected = output(SEED)
+    path = tmp_path / "network.txt"
+    path.write_bytes(b"\xef\xbb\xbf" + SEED.encode() + b"\r\n")
+    assert output(f"@{path}") == expected
+    assert run("derive", "-", stdin=SEED.encode()).stdout.decode().splitlines() == expected
+    target = tmp_path / "out.tex"
+    assert run("derive", SEED, "-o", str(target)).stdout == b""
+    assert target.read_text(encoding="utf-8").splitlines() == expected
+
+
+def test_bad_input_prints_nothing_and_says_where(tmp_path: Path) -> None:
+    path = tmp_path / "bad.txt"
+    path.write_bytes(b"y = f(x)\nz = g(\xff)")
+    done = run("derive", f"@{path}")
+    assert (done.returncode, done.stdout) == (3, b"")
+    assert f"{path}:2:7: the text is not valid UTF-8" in done.stderr.decode()
+    done = run("derive", "L1(x θ1)")
+    assert (done.returncode, done.stdout) == (3, b"")
+    assert done.stderr.decode().splitlines() == [
+        "error: composition:1:6: x and θ1 stand side by side",
+        "L1(x θ1)",
+        "     ^^",
+        "hint: missing comma? write x, θ1 for two arguments, x*θ1 for a product",
+    ]
+    done = run("derive", SEED, "--wrt", "θ4")
+    assert (done.returncode, done.stdout) == (3, b"")
+    assert "--wrt:1:1" in done.stderr.decode()
+    assert "did you mean θ1 or θ2 or θ3?" in done.stderr.decode()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [
+        (["derive"], 2),
+        (["derive", SEED, "--layout", "sideways"], 2),
+        (["derive", "@/nowhere/at/all"], 2),
+        (["derive", "x = f(a); y = g(b)"], 2),
+        (["derive", "2"], 2),
+        (["derive", SEED, "--shared", "--expand"], 2),
+        (["derive", SEED, "--notation", "nabla"], 2),
+        (["derive", SEED, "--of", "nothing"], 3),
+        (["derive", "y = tanh(x)"], 3),
+        (["derive", "1e99999 x"], 4),
+        (["derive", "; ".join(f"x{k} = x{k - 1} + f{k}(x{k - 1})" for k in range(1, 60)), "--expand"], 4),
+        (["--version"], 0),
+        (["--help"], 0),
+        ([], 2),
+    ],
+    ids=lambda value: " ".join(value)[:30] if isinstance(value, list) else str(value),
+)
+def test_exit_status(arguments: list[str], status: int) -> None:
+    done = run(*arguments)
+    assert done.returncode == status
+    assert b"Traceback" not in done.stderr
+
+
+def test_help_shows_an_example_that_runs() -> None:
+    text = run("derive", "--help").stdout.decode()
+    assert f"jacobian-chain derive '{SEED}'" in text
+
+
+def test_terminals() -> None:
+    colour = run("--color", "always", "derive", SEED).stdout.decode()
+    assert "\x1b[" in colour
+    assert "\x1b[" not in run("derive", SEED).stdout.decode()
+    error = run("derive", "f(x", "--color", "always").stderr.decode()
+    assert error.startswith("\x1b[")
+    assert "\x1b[" not in run("derive", "f(x", NO_COLOR="1").stderr.decode()
+
+
+def test_ascii_terminals() -> None:
+    plain = run("derive", SEED, "--format", "unicode", PYTHONIOENCODING="ascii")
+    assert plain.returncode == 0
+    assert plain.stdout.isascii()
+    assert b"J_theta f = ( J_x3 L3 * J_x2 L2 * J_theta1 L1  |  J_x3 L3 * J_theta2 L2  |  J_theta3 L3 )" in plain.stdout
+    assert run("derive", SEED, "--format", "unicode", "--ascii").stdout == plain.stdout
+    assert run("derive", "f(θ", PYTHONIOENCODING="ascii").stderr.isascii()
+
+
+def test_completion_offers_the_names_of_the_composition() -> None:
+    words = "jacobian-chain derive 'g(f(x,a1),a2)' --wrt a"
+    script = Path(sys.executable).with_name("jacobian-chain")
+    variables = {**os.environ, "_JACOBIAN_CHAIN_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": "4"}
+    done = subprocess.run([script], capture_output=True, env=variables, check=True)
+    assert {line.split(",")[1] for line in done.stdout.decode().splitlines() if "," in line} == {"a1", "a2"}
+
+
+def test_json() -> None:
+    document = json.loads(run("derive", LOSS, "--format", "json", "--layout", "mixed").stdout)
+    assert document["layout"] == "mixed"
+    assert document["wrt"] == ["θ1", "θ2", "θ3"]
+    block = document["blocks"][0]
+    kinds = [document["expressions"][k] for k in block["factors"]]
+    assert [(node["layer"], node["by"], node["transposed"]) for node in kinds] == [
+        ("f1", "θ1", True),
+        ("f2", "x1", True),
+        ("f3", "x2", True),
+        ("ℓ", "x3", True),
+    ]
+    assert kinds[0]["shape"] == ["n_θ1", "n_x1"]
+    assert document["points"][str(kinds[0]["step"])] == ["x", "θ1"]
+    assert len(json.loads(run("derive", LOSS, "--format", "json", "--layout", "both").stdout)) == 2
+
+
+def test_shapes_and_notices() -> None:
+    lines = output(LOSS, "--wrt", "θ1", "--shapes")
+    assert "% θ1: n_θ1 (assumed)".replace("θ1:", "θ₁:") in lines
+    done = run("derive", "y = f(x); z = 0*g(a) + h(b)", "--of", "z", "--wrt", "a,b")
+    assert "z does not depend on a: its block is 0" in done.stderr.decode()
+    assert r"\left( 0 \,\middle\vert\, \frac{\partial h}{\partial b} \right)" in done.stdout.decode()
+
+
+def test_too_many_factors_are_shared() -> None:
+    done = run("derive", SEED, "--max-factors", "4")
+    assert done.returncode == 0
+    assert b"shared adjoints got names" in done.stderr
+    assert rb"J_{\theta_{2}} f &= J_{x_{3}} f \cdot J_{\theta_{2}} L_{2}" in done.stdout
