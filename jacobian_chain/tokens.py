@@ -178,7 +178,7 @@ _SUPER = "".join(SUPERSCRIPTS)
 _SUB = "".join(SUBSCRIPTS)
 
 _TOKEN = re.compile(
-    rf"""
+    rf"""(?:
       (?P<space> (?: [ \t\r\f\v\u00a0\u2000-\u200b\u2009\u202f] | \\[,;:!\ ] | ~ | \$ | \\[\[\]()] )+ )
     | (?P<comment> [#%][^\n]* )
     | (?P<word> {_WORD} ) (?: _ (?: \{{ (?P<braced> [^{{}}]* ) \}} | (?P<sub> [0-9]+ | {_WORD} ) ) )?
@@ -191,6 +191,7 @@ _TOKEN = re.compile(
     | (?P<command> \\[A-Za-z]+ \*? )
     | (?P<escape> \\\\ (?: \[ -? [0-9.]+ [ ]* (?: pt | em | ex | cm | mm ) \] )? | \\. | \\ )
     | (?P<other> . )
+    ) [ ]*  # blanks behind a token are no match of their own
     """,
     re.VERBOSE | re.DOTALL,
 )
@@ -338,21 +339,23 @@ def tokenize(source: Source) -> Tokens:
         match = match_at(text, position)
         assert match is not None
         group = match.lastgroup
-        start, position = position, match.end()
+        assert group is not None
+        start, position, end = position, match.end(), match.end(group)
         if group == "word" or group == "sub" or group == "braced":
-            if position - start > MAX_NAME:
-                raise LimitError(f"this name has {position - start:,} characters; the limit is {MAX_NAME}", Place(source, start, position))
+            end += group == "braced"
+            if end - start > MAX_NAME:
+                raise LimitError(f"this name has {end - start:,} characters; the limit is {MAX_NAME}", Place(source, start, end))
             index = None if group == "word" else canonical_index(match[group])
             value = spell(match["word"], index, accent)
             accent, veil = "", False
             kinds.append("name")
             values.append(value)
             starts.append(start)
-            ends.append(position)
+            ends.append(end)
             continue
         if group == "space" or group == "comment" or group == "stop":
             continue
-        kind, value_text = "", match[0]
+        kind, value_text = "", match[group]
         if group == "symbol":
             kind = _SYNONYMS.get(value_text, value_text)
             if kind == "{":
@@ -369,12 +372,13 @@ def tokenize(source: Source) -> Tokens:
                 index = "".join(SUBSCRIPTS[c] for c in value_text)
             else:
                 position, index = _subscript(tokens, start)
+                end = position
             if kinds[-3:] == ["{", "name", "}"]:
                 for column in (kinds, values, starts, ends):
                     del column[-3], column[-1]
             if kinds and kinds[-1] == "name":
                 values[-1] = tokens.spelling(-1).with_subscript(index)
-                ends[-1] = position
+                ends[-1] = end
                 continue
             kind, value_text = "index", index
         elif group == "unisuper":
@@ -383,7 +387,7 @@ def tokenize(source: Source) -> Tokens:
                 kinds.append(kind)
                 values.append(spell(value_text) if kind == "name" else value_text)
                 starts.append(start)
-                ends.append(position)
+                ends.append(end)
             continue
         elif group == "command":
             word = value_text[1:]
@@ -395,15 +399,17 @@ def tokenize(source: Source) -> Tokens:
                 continue
             if word in ("begin", "end"):
                 position, kind = _environment(tokens, start, position, word)
+                end = position
                 if not kind:
                     continue
                 value_text = "matrix"
             elif word in LETTERS or word in FUNCTION_COMMANDS:
-                word, position = _command_name(text, word, position)
+                word, end = _command_name(text, word, end)
+                position = max(position, end)
                 kinds.append("name")
                 values.append(spell(word, None, accent))
                 starts.append(start)
-                ends.append(position)
+                ends.append(end)
                 accent, veil = "", False
                 continue
             elif word in SYMBOLS:
@@ -420,7 +426,7 @@ def tokenize(source: Source) -> Tokens:
             else:
                 raise ReadingError(
                     f"unknown command {value_text}",
-                    Place(source, start, position),
+                    Place(source, start, end),
                     suggest(word, [*LETTERS, *SYMBOLS, *FUNCTION_COMMANDS, *ACCENTS, *FONTS]),
                 )
         elif group == "escape" and value_text[:2] in _ESCAPES:
@@ -432,12 +438,12 @@ def tokenize(source: Source) -> Tokens:
         else:
             shown = value_text if value_text.isprintable() else f"U+{ord(value_text[-1]):04X}"
             what = "control character" if unicodedata.category(value_text[-1]) in ("Cc", "Cf", "Cs") else "unexpected character"
-            raise ReadingError(f"{what} {shown}", Place(source, start, position), _CHARACTER_HINTS.get(value_text))
+            raise ReadingError(f"{what} {shown}", Place(source, start, end), _CHARACTER_HINTS.get(value_text))
         accent, veil = "", False
         kinds.append(kind)
         values.append(value_text)
         starts.append(start)
-        ends.append(position)
+        ends.append(end)
     return tokens
 
 
