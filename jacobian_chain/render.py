@@ -50,7 +50,7 @@ def render(page: Page, writer: Writer) -> str:
     written = [text.write(line.map, line.by) for line in blocks]
     left = text.left_side(derivation.variables, derivation.label)
     main = writer.column(left, written) if layout.transposes(of) else writer.row(left, written, BLOCKS_A_LINE)
-    return "\n".join([main, *(f"{left} = {''.join(right)}" for left, right in definitions)]) if definitions else main
+    return writer.below(main, definitions) if definitions else main
 
 
 class Composer:

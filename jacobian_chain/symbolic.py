@@ -48,7 +48,7 @@ class AppliedLayer(MatrixExpr):  # type: ignore[misc]
         return f"{self.args[0].name}({', '.join(printer.doprint(arg) for arg in self.args[3:])})"
 
     def _latex(self, printer: Any) -> str:
-        return LatexWriter().call(LatexWriter().name(spell(self.args[0].name)), [printer.doprint(arg) for arg in self.args[3:]])
+        return f"{LatexWriter().name(spell(self.args[0].name))}({', '.join(printer.doprint(arg) for arg in self.args[3:])})"
 
 
 class PartialJacobian(MatrixExpr):  # type: ignore[misc]

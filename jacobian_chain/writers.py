@@ -165,7 +165,7 @@ class LatexWriter:
         for block in blocks:
             pieces.append("\\displaystyle " if tall else "")
             pieces += block
-            pieces.append(" \\\\[1ex]\n" if tall else " \\\\\n")
+            pieces.append(" \\\\[2ex]\n" if tall else " \\\\[1ex]\n")
         pieces[-1] = "\n\\end{pmatrix}"
         return "".join(pieces)
 
@@ -178,9 +178,11 @@ class LatexWriter:
         pieces[-1] = "" if alone else "\n\\end{aligned}"
         return "".join(pieces)
 
-    def call(self, layer: str, arguments: Sequence[str]) -> str:
-        """A layer applied to arguments."""
-        return f"{layer}({', '.join(arguments)})"
+    def below(self, main: str, equations: Sequence[tuple[str, Pieces]]) -> str:
+        """A display with further equations below it."""
+        lines = [f"& {main}", *[f"& {left} = {''.join(right)}" for left, right in equations]]
+        body = " \\\\\n".join(lines)
+        return f"\\begin{{aligned}}\n{body}\n\\end{{aligned}}"
 
 
 TERMINAL_COLUMNS = 100
@@ -288,9 +290,9 @@ class TextWriter:
         """Equations below each other."""
         return "\n".join([f"{left} = {''.join(right)}" for left, right in equations])
 
-    def call(self, layer: str, arguments: Sequence[str]) -> str:
-        """A layer applied to arguments."""
-        return f"{layer}({', '.join(arguments)})"
+    def below(self, main: str, equations: Sequence[tuple[str, Pieces]]) -> str:
+        """A display with further equations below it."""
+        return f"{main}\n{self.lines(equations)}"
 
 
 def _plain(text: str) -> str:

@@ -126,6 +126,10 @@ def check_print(page: Page, problem: Problem, numbers: Numbers, expected: dict[s
         value = matrix_of(line.map, line.by)
         totals[line.of, line.by] = value.T if transposes else value
     for name, root, variable in zip(problem.wrt, derivation.blocks, derivation.variables, strict=True):
+        left = page.read(composer.left_side((variable,), ""))
+        number = len(numbers.values[variable]) == len(numbers.values[derivation.output]) == 1
+        assert (left.kind, left.of, left.by) == ("total", derivation.output, variable)
+        assert left.adjoint == (transposes and not number)
         if maps[root].kind == "zero":
             assert expected[name].is_zero_matrix
             assert composer.text(root, variable) == "0"
