@@ -117,7 +117,7 @@ def derive(settings: dict[str, Any], /, composition: str, ascii: bool, color: st
     settings = {"ascii": ascii or settings["ascii"], "color": color or settings["color"]}
     reading = read_composition(_read_text(composition, "composition"))
     for notice in reading.notices:
-        _tell(str(notice), settings)
+        _notify(str(notice), settings)
     layouts = ("numerator", "denominator") if options["layout"] == "both" else (options["layout"],)
     composed = Composition(reading)
     jacobian = derive_jacobian(composed, options["wrt"], options["of"], layouts[0], options["max_factors"])
@@ -129,6 +129,11 @@ def _format(pages: Sequence[Jacobian], options: dict[str, Any], settings: dict[s
     """The whole output in the format that was asked for."""
     style = {key: options[key] for key in ("notation", "naming", "index", "points", "shared", "expand", "vec")}
     form = options["format_"]
+    idle = [name for name in ("notation", "naming", "points", "shared", "expand", "vec", "shapes") if form == "sympy" and options[name]]
+    if form == "json" and options["shapes"]:
+        idle = ["shapes"]
+    if idle:
+        raise OptionError(f"--{idle[0]} has no effect on the format {form}", hint="leave it away")
     plain = settings["ascii"] or not _can_encode()
     if form == "json":
         import json
@@ -149,10 +154,10 @@ def _format(pages: Sequence[Jacobian], options: dict[str, Any], settings: dict[s
 
             sheet = Sheet(srepr(page.to_sympy()), (), page.notices)
         else:
-            sheet = page.sheet("ascii" if plain and form == "unicode" else form, **style)
+            sheet = page.sheet(form, plain, **style)
         for notice in sheet.notices:
             if notice not in told:
-                _tell(notice, settings)
+                _notify(notice, settings)
                 told.add(notice)
         if sheet.legend:
             parts.append(f"{mark}where {', '.join(sheet.legend)}")
@@ -165,12 +170,13 @@ def _format(pages: Sequence[Jacobian], options: dict[str, Any], settings: dict[s
 def _shape_lines(tape: Tape, ascii: bool) -> Iterable[str]:
     """The shape of every named value."""
     from jacobian_chain.notation import Labels
-    from jacobian_chain.writers import TextWriter
+    from jacobian_chain.writers import TextWriter, to_ascii
 
     writer, labels = TextWriter(ascii=ascii), Labels(tape, 0, "outputs")
     for value, (shape, declared) in enumerate(zip(tape.shapes, tape.declared, strict=True)):
         if tape.names[value]:
-            yield f"{writer.name(labels.value(value))}: {shape}{'' if declared else ' (assumed)'}"
+            size = to_ascii(str(shape)) if ascii else str(shape)
+            yield f"{writer.name(labels.value(value))}: {size}{'' if declared else ' (assumed)'}"
 
 
 def _read_text(argument: str, name: str) -> Source:
@@ -206,10 +212,17 @@ def _write(text: str, path: str | None, settings: dict[str, Any]) -> None:
         return
     if _wants_color(settings, sys.stdout):
         text = "\n".join(click.style(line, dim=True) if line.startswith(("% ", "# ")) else line for line in text.split("\n"))
-    sys.stdout.write(text + "\n")
+    try:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise OptionError(f"cannot write to standard output: {error.strerror}") from None
 
 
-def _tell(text: str, settings: dict[str, Any]) -> None:
+def _notify(text: str, settings: dict[str, Any]) -> None:
     """A notice, on standard error."""
     label = click.style("note:", fg="yellow") if _wants_color(settings, sys.stderr) else "note:"
     sys.stderr.write(f"{label} {text}\n")
@@ -249,9 +262,6 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         sys.stderr.write("interrupted\n")
         status = 130
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        status = 0
     sys.exit(status if isinstance(status, int) else 0)
 
 

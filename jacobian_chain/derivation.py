@@ -286,6 +286,7 @@ class _Sweep:
         blocks = dict.fromkeys(self.variables, ZERO)
         if output in self.held:
             blocks[output] = IDENTITY
+            lines.append(Line(output, output, IDENTITY))
         for value in range(output - 1, -1, -1):
             if value < tape.leaves and value in self.held and self.uses[value]:
                 waiting.setdefault(min(step for step, _ in self.uses[value]), []).append(value)
@@ -294,8 +295,8 @@ class _Sweep:
             if uses:
                 reached[value] = 1
                 step, slot = uses[0]
-                inline = len(uses) == 1 and not tape.names[value] and len(tail[step]) < 8
-                if inline and tape.steps[step - tape.leaves].operation != "layer":
+                folded = len(uses) == 1 and not tape.names[value] and len(tail[step]) < 8
+                if folded and tape.steps[step - tape.leaves].operation != "layer":
                     source[value] = source[step]
                     tail[value] = tuple(factor for factor in (*tail[step], self.edge(step, slot)) if factor != IDENTITY)
                 elif value >= tape.leaves:

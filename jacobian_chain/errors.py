@@ -7,7 +7,7 @@ place, says what was expected and guesses the slip. ``status`` is the exit statu
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 CONTEXT = 100
@@ -122,6 +122,15 @@ def suggest(word: str, known: Iterable[str]) -> str | None:
 
     near = difflib.get_close_matches(word, list(known), n=3, cutoff=0.5)
     return f"did you mean {' or '.join(sorted(near))}?" if near else None
+
+
+def list_names(names: Sequence[str]) -> str:
+    """Names with commas, the first dozen of them.
+
+    >>> list_names(["a", "b"])
+    'a, b'
+    """
+    return ", ".join(names[:12]) + (", …" if len(names) > 12 else "")
 
 
 def _width(text: str) -> int:

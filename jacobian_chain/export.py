@@ -31,10 +31,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from jacobian_chain.layout import block_shape, entries
+from jacobian_chain.layout import entries, orient
 from jacobian_chain.maps import Map, count_references, factors
-from jacobian_chain.notation import Page
-from jacobian_chain.render import Composer, orient, render
+from jacobian_chain.notation import Page, shape_of_block
+from jacobian_chain.render import Composer, render
 from jacobian_chain.tape import Tape
 from jacobian_chain.writers import LatexWriter
 
@@ -42,7 +42,7 @@ from jacobian_chain.writers import LatexWriter
 def describe(page: Page, writer: LatexWriter, notices: Iterable[str] = ()) -> dict[str, Any]:
     """The derivation of a page as the object that the module's text documents."""
     derivation, tape = page.derivation, page.tape
-    maps = orient(derivation, page.layout)
+    maps = orient(derivation.maps, derivation.tape.shapes[derivation.output], page.layout)
     lines = derivation.definitions
     roots = (*derivation.blocks, *(line.map for line in lines))
     composer = Composer(page, writer, maps, roots)
@@ -50,12 +50,11 @@ def describe(page: Page, writer: LatexWriter, notices: Iterable[str] = ()) -> di
     number = {index: k for k, index in enumerate(index for index in range(len(maps)) if used[index])}
     steps = [maps[index].of for index in number if maps[index].kind == "partial"]
     blocks = []
-    for variable, root in zip(derivation.variables, derivation.blocks, strict=True):
-        of, by = tape.shapes[derivation.output], tape.shapes[variable]
-        on_vec = (of.is_matrix or by.is_matrix) and variable not in page.matrix_form
+    for position, (variable, root) in enumerate(zip(derivation.variables, derivation.blocks, strict=True)):
+        shape, on_vec = shape_of_block(derivation, page.layout, position, page.matrix_form)
         block: dict[str, Any] = {
             "variable": page.variable(variable).key,
-            "shape": list(block_shape(of, by, page.layout, on_vec)),
+            "shape": list(shape),
             "on_vec": on_vec,
             "latex": composer.text(root, variable),
             "expression": number[root],

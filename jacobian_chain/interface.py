@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jacobian_chain.derivation import MAX_FACTORS, Derivation, expand_derivation
 from jacobian_chain.derivation import derive as derive_blocks
-from jacobian_chain.errors import OptionError, Source, suggest
-from jacobian_chain.layout import LAYOUTS, Layout, block_shape
+from jacobian_chain.errors import ChainError, OptionError, Source, suggest
+from jacobian_chain.layout import LAYOUTS, Layout, orient
 from jacobian_chain.maps import ZERO
-from jacobian_chain.notation import NOTATIONS, Labels, Page, matrix_form
+from jacobian_chain.names import read_key
+from jacobian_chain.notation import NOTATIONS, Labels, Page, matrix_form, shape_of_block
 from jacobian_chain.reading import Reading, read_composition
-from jacobian_chain.render import Composer, orient, render, write_value
-from jacobian_chain.select import Selection, find_output, key_of, select
+from jacobian_chain.render import Composer, render, write_value
+from jacobian_chain.select import Selection, find_output, select
 from jacobian_chain.tape import Shape, Tape
 from jacobian_chain.writers import LatexWriter, TextWriter, Writer
 
@@ -25,13 +26,14 @@ if TYPE_CHECKING:
 
 INDEX_POSITIONS = ("as-typed", "sub", "super")
 NAMINGS = ("inputs", "outputs")
+FORMS = ("latex", "unicode")
 LEGEND = 12
 """How many made-up names are explained."""
 
 
 @contextmanager
 def _uncollected() -> Iterator[None]:
-    """No garbage collection meanwhile: all that is made here lives on and has no cycles, and going over it again and again takes long."""
+    """No garbage collection meanwhile, in the whole process: what is made here has no cycles, and large tapes are gone over in vain."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -146,14 +148,14 @@ class Block:
     def _write(self, page: Page, writer: Writer) -> str:
         derivation = page.derivation
         root = derivation.blocks[self._position]
-        composer = Composer(page, writer, orient(derivation, page.layout), (root,))
+        composer = Composer(page, writer, orient(derivation.maps, derivation.tape.shapes[derivation.output], page.layout), (root,))
         return composer.text(root, derivation.variables[self._position])
 
     def to_sympy(self) -> Expr:
         """The block as a SymPy matrix expression."""
         from jacobian_chain import symbolic
 
-        return symbolic.block(self._jacobian.derivation, self._jacobian.layout, self._position)
+        return symbolic.blocks(self._jacobian.derivation, self._jacobian.layout)[self._position]
 
     def __str__(self) -> str:
         return self._write(*self._jacobian._page(TextWriter, self._jacobian._shown()))
@@ -174,9 +176,12 @@ class Blocks(Mapping[str, Block]):
         self._blocks = {tape.names[value]: Block(jacobian, k) for k, value in enumerate(jacobian.derivation.variables)}
 
     def __getitem__(self, name: str) -> Block:
-        key = name if name in self._blocks else key_of(name, self._tape, "blocks")
+        try:
+            key = name if name in self._blocks else read_key(name)
+        except ChainError:
+            key = None
         if key not in self._blocks:
-            raise KeyError(f"{name}: {suggest(key, self._blocks) or 'the blocks are ' + ', '.join(self._blocks)}")
+            raise KeyError(f"{name}: {suggest(key or name, self._blocks) or 'the blocks are ' + ', '.join(self._blocks)}")
         return self._blocks[key]
 
     def __iter__(self) -> Iterator[str]:
@@ -224,7 +229,7 @@ class Jacobian:
         """Facts worth knowing: zero blocks, adjoints that got names."""
         return tuple(derivation_notices(self.derivation))
 
-    @property
+    @cached_property
     def blocks(self) -> Blocks:
         """The blocks by the name of their variable.
 
@@ -273,22 +278,32 @@ class Jacobian:
         >>> print(J.latex(notation="partial"))
         \frac{\partial L}{\partial \theta_{1}} = \frac{\partial x_{1}}{\partial \theta_{1}} \frac{\partial L}{\partial x_{1}}
         """
-        options = {"notation": notation, "naming": naming, "index": index, "points": points, "shared": shared, "expand": expand, "vec": vec}
+        options: dict[str, Any] = {
+            "notation": notation,
+            "naming": naming,
+            "index": index,
+            "points": points,
+            "shared": shared,
+            "expand": expand,
+            "vec": vec,
+        }
         return self.sheet("latex", **options).text
 
     def unicode(self, ascii: bool = False, **options: Any) -> str:
         """The Jacobian as text for a terminal; options as for :meth:`latex`."""
-        return self.sheet("ascii" if ascii else "unicode", **options).text
+        return self.sheet("unicode", ascii, **options).text
 
     @_uncollected()
-    def sheet(self, form: str = "latex", **options: Any) -> Sheet:
-        """The Jacobian as ``latex``, ``unicode`` or ``ascii`` with what a reader must know beside it; options as for :meth:`latex`.
+    def sheet(self, form: str = "latex", ascii: bool = False, **options: Any) -> Sheet:
+        """The Jacobian as ``latex`` or ``unicode`` with what a reader must know beside it; options as for :meth:`latex`.
+
+        With ``ascii`` nothing outside of ASCII is written.
 
         >>> derive(parse("L2(L1(x, a), b)"), wrt="a").sheet("unicode").legend
         ('x₂ = L₁(x, a)',)
         """
-        page, writer = self._page(LatexWriter if form == "latex" else TextWriter, options)
-        plain = TextWriter(writer.index, ascii=form == "ascii")
+        page, writer = self._page(LatexWriter if _choose("form", form, FORMS) == "latex" else TextWriter, options)
+        plain = TextWriter(writer.index, ascii=ascii)
         text = render(page, writer if form == "latex" else plain)
         return Sheet(text, tuple(_explain(page.labels, plain)), (*derivation_notices(page.derivation), *page.notices))
 
@@ -298,7 +313,7 @@ class Jacobian:
 
         page, writer = self._page(LatexWriter, options)
         assert isinstance(writer, LatexWriter)
-        return describe(page, writer, [*self.notices, *page.notices])
+        return describe(page, writer, [*derivation_notices(page.derivation), *page.notices])
 
     def to_sympy(self) -> BlockMatrix:
         """A SymPy ``BlockMatrix`` of unevaluated products (see :mod:`jacobian_chain.symbolic`).
@@ -323,11 +338,11 @@ class Jacobian:
         return f"$${self.latex(**self._shown())}$$"
 
     def _shape(self, position: int) -> Shape:
-        derivation = self.derivation
-        variable = derivation.variables[position]
-        of, by = (derivation.tape.shapes[value] for value in (derivation.output, variable))
-        on_vec = (of.is_matrix or by.is_matrix) and variable not in matrix_form(derivation, self.layout)
-        return block_shape(of, by, self.layout, on_vec)
+        return shape_of_block(self.derivation, self.layout, position, self._matrix_form)[0]
+
+    @cached_property
+    def _matrix_form(self) -> frozenset[int]:
+        return matrix_form(self.derivation, self.layout)
 
     def _shown(self) -> dict[str, Any]:
         """The options of a representation: the notation by default, or slots where that cannot write this Jacobian."""

@@ -51,6 +51,11 @@ def adjoint(maps: Sequence[Map]) -> tuple[Map, ...]:
     )
 
 
+def orient(maps: tuple[Map, ...], of: Shape, layout: Layout) -> tuple[Map, ...]:
+    """The nodes of the derivative of a value of shape ``of`` as the layout has them: as they are, or their adjoints."""
+    return adjoint(maps) if layout.transposes(of) else maps
+
+
 def block_shape(of: Shape, by: Shape, layout: Layout, on_vec: bool) -> Shape:
     """The shape of d of / d by (the table of layouts); ``on_vec`` also for a scalar's derivative by a matrix.
 

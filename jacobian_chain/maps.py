@@ -18,7 +18,7 @@ kind         acts on an increment                           matrix on ``vec``
 ``product``  of ``args``                                    product
 ===========  =============================================  =======================================
 
-``of`` of a sum is 1 where it acts on single numbers, so that its identity is the number 1.
+``scalar`` says of a sum that it acts on single numbers, so that its identity is the number 1.
 
 ``adjoint`` on an elementary map is its transpose (Magnus & Neudecker, Matrix Differential Calculus, chapter 9, for the
 identification of differentials with Jacobians).
@@ -26,6 +26,7 @@ identification of differentials with Jacobians).
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from typing import NamedTuple
@@ -44,6 +45,7 @@ class Map(NamedTuple):
     coefficient: Fraction = ONE
     args: tuple[int, ...] = ()
     adjoint: bool = False
+    scalar: bool = False
 
 
 IDENTITY, ZERO = 0, 1
@@ -88,7 +90,7 @@ class Arena:
         kept = tuple([term for term in terms if term != ZERO])
         if len(kept) < 2:
             return kept[0] if kept else ZERO
-        return self.add(Map("sum", int(scalar), args=kept))
+        return self.add(Map("sum", args=kept, scalar=scalar))
 
 
 def count_references(maps: Sequence[Map], roots: Iterable[int]) -> list[int]:
@@ -153,16 +155,19 @@ def expand(maps: Sequence[Map], roots: Sequence[int], scalar: Sequence[bool], li
             hint="leave --expand away for the factored form, or raise --max-factors",
         )
     needed = count_references(maps, roots)
+    # a product inside of a product is laid flat with it; only those that stand alone or in a sum need words of their own
+    whole = {*roots, *(arg for index, node in enumerate(maps) if needed[index] and node.kind == "sum" for arg in node.args)}
     words_of: list[list[tuple[int, ...]]] = []
     for index, node in enumerate(maps):
-        if not needed[index] or node.kind == "zero":
+        if not needed[index] or node.kind == "zero" or (node.kind == "product" and index not in whole):
             words_of.append([])
         elif node.kind == "identity":
             words_of.append([()])
         elif node.kind == "sum":
             words_of.append([word for arg in node.args for word in words_of[arg]])
         elif node.kind == "product":
-            words_of.append(_distribute(maps, index, words_of))
+            choices = itertools.product(*(words_of[factor] for factor in factors(maps, index)))
+            words_of.append([tuple(itertools.chain.from_iterable(parts)) for parts in choices])
         else:
             words_of.append([(index,)])
     arena = Arena()
@@ -177,13 +182,6 @@ def expand(maps: Sequence[Map], roots: Sequence[int], scalar: Sequence[bool], li
             terms.append(arena.product(moved[index] for index in word))
         expanded.append(arena.sum(terms, acts_on_scalar))
     return tuple(arena.maps), tuple(expanded)
-
-
-def _distribute(maps: Sequence[Map], index: int, words_of: Sequence[list[tuple[int, ...]]]) -> list[tuple[int, ...]]:
-    words: list[tuple[int, ...]] = [()]
-    for arg in maps[index].args:
-        words = [left + right for left in words for right in words_of[arg]]
-    return words
 
 
 def _shown(count: int) -> str:

@@ -10,13 +10,14 @@ a reversed product, with ⊤ on every factor or without.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from functools import cached_property
 from typing import NamedTuple
 
 from jacobian_chain.derivation import Derivation
 from jacobian_chain.errors import OptionError, ReadingError, Source
-from jacobian_chain.layout import Layout
+from jacobian_chain.layout import Layout, block_shape
 from jacobian_chain.maps import Map
 from jacobian_chain.names import read_key
 from jacobian_chain.syntax import Node, Program, read_expression
@@ -107,6 +108,7 @@ class Labels:
         self._taken = {*tape.names, *tape.spellings, *tape.layers(), *(name for name, _ in tape.groups)}
         self._values: dict[int, Spelling] = {}
         self._slots: dict[tuple[int, int], Spelling] = {}
+        self._crowded: dict[int, bool] = {}
 
     def name(self, key: str) -> Spelling:
         """The spelling of a name of the problem."""
@@ -131,8 +133,18 @@ class Labels:
             return self.value(source)
         known = self._slots.get((step, slot))
         if known is None:
-            unnamed = sum(not self.tape.names[value] for value in self._step(step).inputs)
-            known = self._slots[step, slot] = self._fresh(step, chr(ord("a") + slot) if unnamed > 1 else "")
+            several = self._several_unnamed(step)
+            known = self._slots[step, slot] = self._fresh(
+                step, "" if not several else chr(ord("a") + slot) if slot < 26 else f",{slot + 1}"
+            )
+        return known
+
+    def _several_unnamed(self, step: int) -> bool:
+        """Whether several arguments of a step have no name of their own."""
+        known = self._crowded.get(step)
+        if known is None:
+            unnamed = [value for value in self._step(step).inputs if not self.tape.names[value]]
+            known = self._crowded[step] = len(unnamed) > 1
         return known
 
     def point(self, step: int) -> tuple[Spelling, ...]:
@@ -165,13 +177,9 @@ class Labels:
         place = str(step - self.tape.leaves + 1)
         index = layer.suffix if layer is not None and layer.suffix else place
         raised = layer is not None and layer.raised
-        for candidate in (index, place, *(f"{place}{prime}" for prime in ("a", "b", "c", "d"))):
-            key = self._letter + candidate + suffix
-            if key not in self._taken:
-                break
-        while key in self._taken:
-            candidate += "a"
-            key = self._letter + candidate + suffix
+        candidates = itertools.chain((index, place), (place + "a" * k for k in itertools.count(1)))
+        candidate = next(candidate for candidate in candidates if self._letter + candidate + suffix not in self._taken)
+        key = self._letter + candidate + suffix
         self._taken.add(key)
         return Spelling(key, self._letter, "", candidate + suffix, raised)
 
@@ -191,6 +199,14 @@ def matrix_form(derivation: Derivation, layout: Layout, vec: bool = False) -> fr
         if alone and not vec and ((of.is_scalar and fed) or matrix_by_scalar):
             found.add(value)
     return frozenset(found)
+
+
+def shape_of_block(derivation: Derivation, layout: Layout, position: int, plain: frozenset[int]) -> tuple[Shape, bool]:
+    """The shape of a block, and whether a matrix in it is taken on ``vec``; ``plain`` is :func:`matrix_form`."""
+    variable = derivation.variables[position]
+    of, by = (derivation.tape.shapes[value] for value in (derivation.output, variable))
+    on_vec = (of.is_matrix or by.is_matrix) and variable not in plain
+    return block_shape(of, by, layout, on_vec), on_vec
 
 
 class Page:
@@ -310,7 +326,7 @@ class Page:
         if self.tape.names[step] and not (self.labels.naming == "inputs" and self.tape.nested):
             return self.labels.value(step)
         layer = self.labels.layer(step)
-        if (self.labels.naming == "outputs" and self.tape.nested) or layer.key in self.tape.names:
+        if (self.labels.naming == "outputs" and self.tape.nested) or self.tape.index(layer.key) is not None:
             return self.labels.value(step)
         return layer
 

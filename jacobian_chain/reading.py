@@ -226,11 +226,13 @@ class _Builder:
         cycle = [name, before[name]]
         while cycle[-1] != name:
             cycle.append(before[cycle[-1]])
+        cycle.reverse()
+        shown = cycle if len(cycle) < 12 else [*cycle[:6], "…", *cycle[-3:]]
         equation = self.equations[name]
         hint = "equations may stand in any order, but not use each other in a circle"
         if len(cycle) == 2:
             hint = f"name the new value differently, such as {name}_2"
-        raise ReadingError(f"{name} depends on itself: {' ← '.join(reversed(cycle))}", self.program.place(equation), hint)
+        raise ReadingError(f"{name} depends on itself: {' ← '.join(shown)}", self.program.place(equation), hint)
 
     def collect_leaves(self, order: Iterable[str]) -> None:
         """The leaves in the order of their first use, then those that are only declared or in a header."""
@@ -287,6 +289,7 @@ class _Builder:
         nodes = self.program.nodes
         results: list[Fraction | _Sum | None] = []
         low = equation.low
+        self.applied = {}  # not shared between equations: a named value can be held free, and its double must not be
         for k in range(low, equation.root + 1):
             results.append(self.combine(nodes[k], results, low))
         result = results[-1]
@@ -367,7 +370,7 @@ class _Builder:
         return one.add(other.scale(Fraction(-1)) if minus else other)
 
     def call(self, node: Node, operands: list[Fraction | _Sum]) -> _Sum:
-        """A layer applied: a new step, or the step that applied it to the same values before."""
+        """A layer applied: a new step, or the step of this equation that applied it to the same values before."""
         function = self.program.nodes[node.args[0]]
         if function.kind != "function":
             raise UnsupportedError("not supported yet: a derivative or power of a function", self.place(function))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
 
-from jacobian_chain.derivation import Derivation, Line
+from jacobian_chain.derivation import Line
 from jacobian_chain.errors import LimitError
-from jacobian_chain.layout import Layout, adjoint
+from jacobian_chain.layout import orient
 from jacobian_chain.maps import ONE, ZERO, Map, count_references
 from jacobian_chain.notation import Labels, Page
 from jacobian_chain.tape import Tape
@@ -19,14 +19,8 @@ BLOCKS_A_LINE = 4
 
 _SCALAR_KINDS = frozenset({"identity", "multiple", "times"})
 
-MAX_PIECES = 100_000
-"""Most names and signs with which a value without a name is written out inside of a factor."""
-
-
-def orient(derivation: Derivation, layout: Layout) -> tuple[Map, ...]:
-    """The nodes of a derivation as the layout has them: as they are, or their adjoints."""
-    of = derivation.tape.shapes[derivation.output]
-    return adjoint(derivation.maps) if layout.transposes(of) else derivation.maps
+MAX_WRITTEN = 1_000_000
+"""Most characters with which values without a name are written out inside of factors."""
 
 
 def render(page: Page, writer: Writer) -> str:
@@ -34,7 +28,7 @@ def render(page: Page, writer: Writer) -> str:
     derivation, layout = page.derivation, page.layout
     tape = derivation.tape
     of = tape.shapes[derivation.output]
-    maps = orient(derivation, layout)
+    maps = orient(derivation.maps, of, layout)
     lines = derivation.lines
     roots = derivation.blocks if not lines else tuple(line.map for line in lines)
     text = Composer(page, writer, maps, (*roots, *(line.map for line in derivation.definitions if not lines)))
@@ -64,6 +58,7 @@ class Composer:
         self.separator = writer.signs.dot if page.notation.dotted else writer.signs.space
         self.identity = writer.signs.identity if "I" not in page.tape.spellings else writer.signs.other_identity
         references = count_references(maps, roots)
+        self.written = 0  # characters of values without a name
         self.coefficients: list[Fraction] = []
         self.is_scalar_factor: list[bool] = []  # a number times the identity: nothing but numbers and scalars
         self.texts: list[list[str] | None] = []  # in pieces: long products share them, and are joined once
@@ -144,6 +139,10 @@ class Composer:
         if tape.names[value]:
             return self.writer.name(self.page.labels.value(value))
         text = write_value(tape, value, self.writer, self.page.labels)
+        self.written += len(text)
+        if self.written > MAX_WRITTEN:
+            hint = "give the intermediate values names, in equations of their own"
+            raise LimitError(f"values without a name would be written out with more than {MAX_WRITTEN:,} characters", hint=hint)
         step = tape.step(value)
         return f"({text})" if step is not None and step.operation != "layer" else text
 
@@ -196,7 +195,7 @@ class Composer:
     def _terms(self, sum_: int) -> list[int | str]:
         """The terms of a sum with their signs."""
         signs = self.writer.signs
-        scalar = bool(self.maps[sum_].of)
+        scalar = self.maps[sum_].scalar
         pieces: list[int | str] = []
         for term in self.maps[sum_].args:
             coefficient = self.coefficients[term]
@@ -258,9 +257,6 @@ def write_value(tape: Tape, value: int, writer: Writer, labels: Labels, deep: bo
                     terms.append(writer.number(abs(coefficient)) + " ")
                 terms += _bracketed(tape, source)
             stack.extend(reversed(terms))
-        if len(parts) > MAX_PIECES:
-            hint = "give the intermediate values names, in equations of their own"
-            raise LimitError(f"an unnamed value would be written out in more than {MAX_PIECES:,} pieces", hint=hint)
     return "".join(parts)
 
 

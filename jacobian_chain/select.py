@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from jacobian_chain.errors import OptionError, Place, ReadingError, Source, suggest
+from jacobian_chain.errors import OptionError, Place, ReadingError, Source, list_names, suggest
 from jacobian_chain.names import read_key
 from jacobian_chain.reading import family
 from jacobian_chain.tape import Tape
@@ -33,7 +33,7 @@ def find_output(tape: Tape, name: str | None) -> int:
         return _find(tape, name, "--of")
     outputs = tape.outputs()
     if len(outputs) != 1:
-        names = ", ".join(tape.names[value] or "?" for value in outputs)
+        names = list_names([tape.names[value] or "?" for value in outputs])
         raise OptionError(f"there are {len(outputs)} outputs: {names}", hint=f"choose one, as in --of {tape.names[outputs[0]]}")
     return outputs[0]
 
@@ -54,14 +54,14 @@ def select(tape: Tape, wrt: Iterable[str] = ()) -> Selection:
         return _default(tape)
     variables: dict[int, None] = {}
     labels: list[str] = []
+    groups = dict(tape.groups)
     for text in names:
-        key = key_of(text, tape, "--wrt")
-        groups = dict(tape.groups)
+        key = text if text in groups else key_of(text, tape, "--wrt")
         if key in groups:
             found: Sequence[int] = groups[key]
             labels.append(key)
-        elif tape.index(key) is not None:
-            found = [_find(tape, text, "--wrt")]
+        elif (value := tape.index(key)) is not None:
+            found = [value]
         elif key == "all":
             found = range(tape.leaves)
         else:
@@ -78,6 +78,8 @@ def _names_in(text: str) -> list[str]:
     inner = text.strip()
     if inner.startswith("(") and inner.endswith(")"):
         inner = inner[1:-1]
+    if not inner:
+        raise OptionError("--wrt needs a name")
     parts = split_names(inner)
     if "" in parts:
         raise ReadingError("expected a name", Place(Source(text or " ", "--wrt"), 0, max(1, len(text))), "one comma too many?")
@@ -116,7 +118,7 @@ def _base(name: str, tape: Tape) -> str:
 
 def key_of(text: str, tape: Tape, option: str) -> str:
     """The key of a name that was typed as an option's value; a superscript is an index here."""
-    if text in tape.names or text in dict(tape.groups):
+    if tape.index(text) is not None:
         return text
     key = read_key(text, option)
     if key is None:
@@ -134,6 +136,5 @@ def _find(tape: Tape, text: str, option: str) -> int:
 def _unknown(tape: Tape, text: str, option: str) -> ReadingError:
     """The error for a name that the composition does not have."""
     known = [name for name in tape.names if name] + [name for name, _ in tape.groups]
-    shown = ", ".join(known[:12]) + (", …" if len(known) > 12 else "")
     place = Place(Source(text or " ", option), 0, max(1, len(text)))
-    return ReadingError(f"the composition has no name {text!r}", place, suggest(text, known) or f"its names are {shown}")
+    return ReadingError(f"the composition has no name {text!r}", place, suggest(text, known) or f"its names are {list_names(known)}")

@@ -88,14 +88,14 @@ def infer_shapes(
             unify(value, step.inputs[1], value)
         elif step.operation == "number" and fixed[value] is None:
             fixed[value] = SCALAR
-    for value in range(size):
-        # a declaration says more than what the sums joined it to
-        if fixed[value] is not None and fixed[find(value)] is None:
-            fixed[find(value)] = fixed[value]
     closed = tuple(fixed[find(value)] is not None for value in range(size))
     _assume(names, leaves, steps, fixed, find, spellings)
-    shapes = tuple(fixed[find(value)] or SCALAR for value in range(size))
-    return shapes, closed
+    shapes = []
+    for value in range(size):
+        shape = fixed[find(value)]
+        assert shape is not None, "every class of values has got a shape"
+        shapes.append(shape)
+    return tuple(shapes), closed
 
 
 def _assume(

@@ -8,6 +8,7 @@ symbols and undefined functions.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from fractions import Fraction
 from typing import Any
 
 from sympy import Add, Basic, Eq, Expr, Function, Identity, Integer, Mul, Rational, Symbol, Transpose, ZeroMatrix
@@ -16,14 +17,17 @@ from sympy.core.symbol import Str
 from sympy.matrices.expressions import BlockMatrix, MatAdd, MatMul, MatrixExpr, MatrixSymbol
 
 from jacobian_chain.derivation import Derivation, inline
-from jacobian_chain.errors import ReadingError, UnsupportedError
-from jacobian_chain.layout import Layout, adjoint, entries
-from jacobian_chain.maps import Map
+from jacobian_chain.errors import LimitError, ReadingError, UnsupportedError
+from jacobian_chain.layout import Layout, entries, orient
+from jacobian_chain.maps import Map, count_references
 from jacobian_chain.notation import Labels
 from jacobian_chain.notation import Symbol as Factor
 from jacobian_chain.tape import Shape, Tape
 from jacobian_chain.tokens import spell
 from jacobian_chain.writers import LatexWriter, TextWriter
+
+MAX_DEPTH = 200
+"""Most layers that are nested in one SymPy expression; SymPy recurses on them."""
 
 
 class AppliedLayer(MatrixExpr):  # type: ignore[misc]
@@ -93,9 +97,9 @@ class Vec(MatrixExpr):  # type: ignore[misc]
         return rf"\operatorname{{vec}}\left({printer.doprint(self.args[0])}\right)"
 
 
-def plain_name(key: str) -> str:
-    """A name as SymPy's printers understand it: ``theta1``."""
-    return TextWriter(ascii=True).name(spell(key))
+def plain_name(tape: Tape, key: str) -> str:
+    """A name as SymPy's printers understand it and as the language reads it back: ``theta1``, ``h_{t-1}``."""
+    return TextWriter(ascii=True).name(tape.spellings.get(key) or spell(key))
 
 
 def size(text: str) -> Expr:
@@ -107,42 +111,61 @@ def size(text: str) -> Expr:
 
 def _plain_dimension(text: str) -> str:
     letter, mark, name = text.partition("_")
-    return f"{letter}_{plain_name(name)}" if mark else plain_name(text)
+    return f"{letter}_{TextWriter(ascii=True).name(spell(name))}" if mark and name else TextWriter(ascii=True).name(spell(text))
 
 
 def value_expression(tape: Tape, output: int, named: bool = False) -> Expr:
-    """A value as a SymPy expression of the leaves; with ``named`` of the named values it is computed from."""
-    built: dict[int, Expr] = {}
-    for value in range(output + 1):
+    """A value as a SymPy expression of the leaves; with ``named`` of the named values it is computed from.
+
+    Raises:
+        LimitError: more layers are nested than SymPy's recursion can bear.
+    """
+    needed, stack = {output}, [output]
+    while stack:
+        value = stack.pop()
         step = tape.step(value)
+        if step is not None and not (named and tape.names[value] and value != output):
+            fresh = [source for source in step.inputs if source not in needed]
+            needed.update(fresh)
+            stack += fresh
+    built: dict[int, Expr] = {}
+    depth: dict[int, int] = {}
+    for value in sorted(needed):
+        step, shape = tape.step(value), tape.shapes[value]
         if step is None or (named and tape.names[value] and value != output):
-            built[value] = _symbol(tape.names[value], tape.shapes[value])
-        elif step.operation == "layer":
-            arguments = [built[source] for source in step.inputs]
-            shape = tape.shapes[value]
+            built[value], depth[value] = _symbol(tape, value), 0
+            continue
+        depth[value] = 1 + max((depth[source] for source in step.inputs), default=0)
+        if depth[value] > MAX_DEPTH:
+            hint = "the JSON format has no such limit"
+            raise LimitError(f"SymPy cannot work on more than {MAX_DEPTH} nested layers", hint=hint)
+        arguments = [built[source] for source in step.inputs]
+        if step.operation == "layer":
+            name = plain_name(tape, step.name)
             if shape.is_scalar:
-                built[value] = Function(plain_name(step.name))(*arguments)
+                built[value] = Function(name)(*arguments)
             else:
-                built[value] = AppliedLayer(Str(plain_name(step.name)), size(shape.rows), size(shape.columns), *arguments)
+                built[value] = AppliedLayer(Str(name), size(shape.rows), size(shape.columns), *arguments)
         elif step.operation == "number":
-            built[value] = Rational(step.coefficients[0].numerator, step.coefficients[0].denominator)
+            built[value] = _number(step.coefficients[0])
         elif step.operation == "scale":
-            built[value] = _multiply([built[source] for source in step.inputs], tape.shapes[value])
+            built[value] = _multiply(arguments, shape)
         else:
             terms = [
-                built[source]
-                if coefficient == 1
-                else _multiply([Rational(coefficient.numerator, coefficient.denominator), built[source]], tape.shapes[value])
-                for coefficient, source in zip(step.coefficients, step.inputs, strict=True)
+                argument if coefficient == 1 else _multiply([_number(coefficient), argument], shape)
+                for coefficient, argument in zip(step.coefficients, arguments, strict=True)
             ]
-            built[value] = _add(terms, tape.shapes[value])
+            built[value] = _add(terms, shape)
     return built[output]
 
 
-def _symbol(name: str, shape: Shape) -> Expr:
-    if shape.is_scalar:
-        return Symbol(plain_name(name))
-    return MatrixSymbol(plain_name(name), size(shape.rows), size(shape.columns))
+def _number(value: Fraction) -> Rational:
+    return Rational(value.numerator, value.denominator)
+
+
+def _symbol(tape: Tape, value: int) -> Expr:
+    name, shape = plain_name(tape, tape.names[value]), tape.shapes[value]
+    return Symbol(name) if shape.is_scalar else MatrixSymbol(name, size(shape.rows), size(shape.columns))
 
 
 def _multiply(factors: Sequence[Expr], shape: Shape) -> Expr:
@@ -161,48 +184,29 @@ def _add(terms: Sequence[Expr], shape: Shape) -> Expr:
 def equations(tape: Tape) -> list[Eq]:
     """One equation for each named value."""
     return [
-        Eq(_symbol(tape.names[value], tape.shapes[value]), value_expression(tape, value, named=True), evaluate=False)
+        Eq(_symbol(tape, value), value_expression(tape, value, named=True), evaluate=False)
         for value in range(tape.leaves, len(tape.names))
         if tape.names[value]
     ]
 
 
-def block(derivation: Derivation, layout: Layout, position: int) -> Expr:
-    """One block as a matrix expression, on ``vec`` for matrices."""
+def blocks(derivation: Derivation, layout: Layout) -> list[Expr]:
+    """The blocks as matrix expressions, on ``vec`` for matrices; what they share is built once."""
     tape = derivation.tape
-    of, by = tape.shapes[derivation.output], tape.shapes[derivation.variables[position]]
-    nodes = inline(derivation)
-    if layout.transposes(of):
-        nodes = adjoint(nodes)
-    rows, columns = size(entries(of)), size(entries(by))
-    if layout.transposes(of):
-        rows, columns = columns, rows
-    return _build(tape, Labels(tape, derivation.output, "inputs"), nodes, derivation.blocks[position], rows, columns)
-
-
-def block_matrix(derivation: Derivation, layout: Layout) -> BlockMatrix:
-    """All blocks: a row in numerator layout, a column where the layout transposes; each on ``vec`` for matrices."""
-    blocks = [block(derivation, layout, position) for position in range(len(derivation.variables))]
-    if layout.transposes(derivation.tape.shapes[derivation.output]):
-        return BlockMatrix([[entry] for entry in blocks])
-    return BlockMatrix([blocks])
-
-
-def _build(tape: Tape, labels: Labels, nodes: Sequence[Map], root: int, rows: Expr, columns: Expr) -> Expr:
-    """The expression of a node; sizes of I, 0 and c I come from their neighbours, and at the root from the block."""
-    needed = {root}
-    for index in range(root, -1, -1):
-        if index in needed:
-            needed.update(nodes[index].args)
+    of = tape.shapes[derivation.output]
+    nodes = orient(inline(derivation), of, layout)
+    labels = Labels(tape, derivation.output, "inputs")
+    needed = count_references(nodes, derivation.blocks)
     built: dict[int, Expr | None] = {}  # None for what takes its size from its place
     factor: dict[int, Expr] = {}  # the number or scalar that a None stands for
-    for index in sorted(needed):
-        node = nodes[index]
+    for index, node in enumerate(nodes):
+        if not needed[index]:
+            continue
         if node.kind in ("identity", "zero", "multiple", "times"):
             built[index] = None
             factor[index] = _scalar_factor(tape, node)
         elif node.kind == "product":
-            matrices = [built[arg] for arg in node.args if built[arg] is not None]
+            matrices = [matrix for arg in node.args if (matrix := built[arg]) is not None]
             scalar = Mul(*(factor[arg] for arg in node.args if built[arg] is None))
             built[index] = _product(scalar, matrices) if matrices else None
             factor[index] = scalar
@@ -215,11 +219,22 @@ def _build(tape: Tape, labels: Labels, nodes: Sequence[Map], root: int, rows: Ex
                 built[index] = MatAdd(*(_sized(built[arg], factor.get(arg), *sized) for arg in node.args))
         else:
             built[index] = _elementary(tape, labels, node)
-    return _sized(built[root], factor.get(root), rows, columns)
+    found = []
+    for variable, root in zip(derivation.variables, derivation.blocks, strict=True):
+        rows, columns = size(entries(of)), size(entries(tape.shapes[variable]))
+        found.append(_sized(built[root], factor.get(root), *((columns, rows) if layout.transposes(of) else (rows, columns))))
+    return found
 
 
-def _product(scalar: Expr, matrices: Sequence[Expr | None]) -> Expr:
-    factors = [*([] if scalar == 1 else [scalar]), *matrices]
+def block_matrix(derivation: Derivation, layout: Layout) -> BlockMatrix:
+    """All blocks: a row in numerator layout, a column where the layout transposes; each on ``vec`` for matrices."""
+    found = blocks(derivation, layout)
+    return BlockMatrix([[entry] for entry in found] if layout.transposes(derivation.tape.shapes[derivation.output]) else [found])
+
+
+def _product(scalar: Expr, matrices: Sequence[Expr]) -> Expr:
+    flat = [factor for matrix in matrices for factor in (matrix.args if isinstance(matrix, MatMul) else (matrix,))]
+    factors = [*([] if scalar == 1 else [scalar]), *flat]
     return factors[0] if len(factors) == 1 else MatMul(*factors)
 
 
@@ -234,21 +249,21 @@ def _sized(built: Expr | None, factor: Expr | None, rows: Expr, columns: Expr) -
 
 def _scalar_factor(tape: Tape, node: Map) -> Expr:
     if node.kind == "multiple":
-        return Rational(node.coefficient.numerator, node.coefficient.denominator)
+        return _number(node.coefficient)
     if node.kind == "times":
-        return value_expression(tape, node.of, named=True) if not tape.names[node.of] else Symbol(plain_name(tape.names[node.of]))
+        return _symbol(tape, node.of) if tape.names[node.of] else value_expression(tape, node.of, named=True)
     return Integer(1 if node.kind == "identity" else 0)
 
 
 def _elementary(tape: Tape, labels: Labels, node: Map) -> Expr:
     shape = tape.shapes[node.of]
     if node.kind == "scale":
-        value = _symbol(tape.names[node.of], shape) if tape.names[node.of] else value_expression(tape, node.of, named=True)
+        value = _symbol(tape, node.of) if tape.names[node.of] else value_expression(tape, node.of, named=True)
         matrix = Vec(value) if shape.is_matrix else value
     else:
         step = tape.steps[node.of - tape.leaves]
         rows, columns = size(entries(shape)), size(entries(tape.shapes[step.inputs[node.by]]))
-        names = Str(plain_name(step.name)), Str(plain_name(labels.slot(node.of, node.by).key))
+        names = Str(plain_name(tape, step.name)), Str(TextWriter(ascii=True).name(labels.slot(node.of, node.by)))
         matrix = PartialJacobian(*names, Integer(node.by + 1), Integer(node.of), rows, columns)
     return Transpose(matrix) if node.adjoint else matrix
 
@@ -293,7 +308,7 @@ def _write(expression: Basic, declarations: dict[str, str]) -> str:
             texts.append(item.name)
         elif isinstance(item, MatrixSymbol):
             rows, columns = item.shape
-            if not (_is_assumed(rows) and (columns == 1 or _is_assumed(columns))):
+            if not (_is_assumed(rows, item.name) and (columns == 1 or _is_assumed(columns, item.name))):
                 declarations.setdefault(item.name, f"{rows}" if columns == 1 else f"{rows} x {columns}")
             texts.append(item.name)
         elif isinstance(item, Rational):
@@ -310,9 +325,9 @@ def _write(expression: Basic, declarations: dict[str, str]) -> str:
     return texts[0]
 
 
-def _is_assumed(size: Expr) -> bool:
-    """Whether a size is a symbol of the kind that stands for what no declaration fixed."""
-    return isinstance(size, Symbol) and size.name[:2] in ("m_", "n_")
+def _is_assumed(size: Expr, name: str) -> bool:
+    """Whether a size is the symbol that stands for what no declaration of this name fixed."""
+    return isinstance(size, Symbol) and size.name in (f"m_{name}", f"n_{name}")
 
 
 def _apply(form: str, arguments: Sequence[str], node: Basic) -> str:

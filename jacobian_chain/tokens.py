@@ -198,9 +198,6 @@ _TOKEN = re.compile(
 _INDEX = re.compile(rf"\\(?P<command>[A-Za-z]+)|(?P<word>[{_LETTER}]+)|(?P<drop>[\s{{}}_^$]|\\.)|(?P<other>.)", re.DOTALL)
 _HEAD = re.compile(r"(?P<head>.*?)(?P<digits>[0-9]*)", re.DOTALL)
 _ENDING = re.compile(r"(?P<head>.+?)(?P<accent>hat|bar|tilde|dot)")
-_OPEN = {"(": ")", "[": "]", "{": "}"}
-
-
 _MARKS = frozenset(ACCENTS.values())
 
 
@@ -279,9 +276,9 @@ def canonical_index(text: str) -> str:
         elif group == "other":
             parts.append(CHARACTERS.get(match["other"], match["other"]))
     joined = "".join(parts)
-    while len(joined) > 2 and joined[0] in "([" and _OPEN[joined[0]] == joined[-1]:
-        joined = joined[1:-1]
-    return joined
+    inner = joined[1:-1]
+    enclosed = joined[:1] + joined[-1:] in ("()", "[]") and not any(c in "()[]" for c in inner)
+    return inner if enclosed and inner else joined
 
 
 @lru_cache(maxsize=65536)
@@ -439,7 +436,10 @@ def tokenize(source: Source) -> Tokens:
             shown = value_text if value_text.isprintable() else f"U+{ord(value_text[-1]):04X}"
             what = "control character" if unicodedata.category(value_text[-1]) in ("Cc", "Cf", "Cs") else "unexpected character"
             raise ReadingError(f"{what} {shown}", Place(source, start, end), _CHARACTER_HINTS.get(value_text))
-        accent, veil = "", False
+        if accent and kind != "{":
+            hint = r"write \hat{x} + \hat{y}, or declare a name such as xhat"
+            raise ReadingError("an accent stands on one name", Place(source, start, end), hint)
+        veil = False
         kinds.append(kind)
         values.append(value_text)
         starts.append(start)

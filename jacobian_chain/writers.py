@@ -41,14 +41,12 @@ class Signs(NamedTuple):
     open: str
     close: str
     bar: str
-    equals: str
-    comment: str
 
 
 class LatexWriter:
     """LaTeX, for inside of a display."""
 
-    signs = Signs(r" \cdot ", " ", r"^{\top}", "I", r"\mathrm{Id}", "1", "0", r"\left( ", r" \right)", r" \,\middle\vert\, ", " = ", "% ")
+    signs = Signs(r" \cdot ", " ", r"^{\top}", "I", r"\mathrm{Id}", "1", "0", r"\left( ", r" \right)", r" \,\middle\vert\, ")
 
     def __init__(self, index: str = "as-typed") -> None:
         self.index = index
@@ -197,9 +195,9 @@ class TextWriter:
         self.ascii = ascii
         self._names: dict[Spelling, str] = {}
         if ascii:
-            self.signs = Signs(" * ", " * ", "^T", "I", "Id", "1", "0", "( ", " )", "  |  ", " = ", "# ")
+            self.signs = Signs(" * ", " * ", "^T", "I", "Id", "1", "0", "( ", " )", "  |  ")
         else:
-            self.signs = Signs(" · ", " · ", "ᵀ", "I", "Id", "1", "0", "( ", " )", "  │  ", " = ", "# ")
+            self.signs = Signs(" · ", " · ", "ᵀ", "I", "Id", "1", "0", "( ", " )", "  │  ")
 
     def name(self, spelling: Spelling) -> str:
         """A name with its accent and index.
@@ -215,8 +213,8 @@ class TextWriter:
 
     def _name(self, spelling: Spelling) -> str:
         if self.ascii:
-            base = _plain(spelling.base) + "".join(_ACCENT_WORDS.get(mark, "hat") for mark in spelling.accent)
-            index = _plain(spelling.suffix)
+            base = to_ascii(spelling.base) + "".join(_ACCENT_WORDS.get(mark, "hat") for mark in spelling.accent)
+            index = to_ascii(spelling.suffix)
             plain = index.isdecimal() or not index
             return (
                 base
@@ -295,7 +293,7 @@ class TextWriter:
         return f"{main}\n{self.lines(equations)}"
 
 
-def _plain(text: str) -> str:
+def to_ascii(text: str) -> str:
     """A text in ASCII: Greek letters as words, other letters by their number."""
     return "".join(c if c.isascii() else _WORDS.get(c) or _ACCENT_WORDS.get(c) or f"u{ord(c):04x}" for c in text)
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import sympy
 
-from jacobian_chain.errors import Source
+from jacobian_chain.errors import ReadingError, Source
 from jacobian_chain.maps import Map
 from jacobian_chain.notation import Page
 from jacobian_chain.syntax import Node, Program, read_expression
@@ -60,7 +60,7 @@ class _Reader:
         """A multiple of I beside a matrix gets that matrix's size."""
         unit = sympy.Symbol("I_", commutative=True)
         if not isinstance(value, sympy.MatrixBase) and isinstance(other, sympy.MatrixBase):
-            assert value.has(unit) or other.shape == (1, 1)
+            assert value.has(unit) or other.shape == (1, 1), "a number stands beside a matrix"
             return sympy.eye(other.rows) * value.subs(unit, 1)
         return value
 
@@ -129,7 +129,7 @@ class _Reader:
         text = self.latex[start : tokens.ends[last.end - 1]]
         try:
             node = self.page.read(text)
-        except Exception as error:
+        except ReadingError as error:
             value = self.scalars.get(f"value:{text}")
             if value is None:
                 raise AssertionError(f"cannot read {text!r} in {self.latex!r}: {error}") from error

@@ -14,11 +14,11 @@ from sympy.matrices.exceptions import ShapeError
 
 from jacobian_chain.derivation import Derivation, derive, expand_derivation, inline
 from jacobian_chain.errors import OptionError, Source
-from jacobian_chain.layout import LAYOUTS
+from jacobian_chain.layout import LAYOUTS, orient
 from jacobian_chain.maps import Arena, Map
 from jacobian_chain.notation import NOTATIONS, Labels, Page
 from jacobian_chain.reading import read_composition
-from jacobian_chain.render import Composer, orient, write_value
+from jacobian_chain.render import Composer, write_value
 from jacobian_chain.tape import Tape
 from jacobian_chain.writers import LatexWriter
 from tests.compositions import Layer, Problem, problems
@@ -100,7 +100,7 @@ def check_print(page: Page, problem: Problem, numbers: Numbers, expected: dict[s
     """What a page prints, read back and multiplied, is the Jacobian in the page's layout."""
     derivation, tape = page.derivation, page.tape
     writer = LatexWriter()
-    maps = orient(derivation, page.layout)
+    maps = orient(derivation.maps, tape.shapes[derivation.output], page.layout)
     lines = derivation.lines or derivation.definitions
     composer = Composer(page, writer, maps, (*derivation.blocks, *(line.map for line in lines)))
     known: dict[str, Any] = {}
@@ -120,6 +120,7 @@ def check_print(page: Page, problem: Problem, numbers: Numbers, expected: dict[s
     def matrix_of(root: int, by: int) -> sympy.Matrix:
         size = len(numbers.values[by])
         value = read_block(page, composer.text(root, by), lookup, known, size)
+        assert isinstance(value, sympy.MatrixBase) or value.has(sympy.Symbol("I_")) or size == 1, "a number stands for a matrix"
         return value if isinstance(value, sympy.MatrixBase) else sympy.eye(size) * value.subs(sympy.Symbol("I_"), 1)
 
     for line in lines:
@@ -156,51 +157,63 @@ def test_equals_the_explicit_jacobian(problem: Problem, notation: str, naming: s
         check_print(page, problem, numbers, expected)
 
 
-PLANTED = {
-    "order of a product": (
-        "jacobian_chain.layout.adjoint",
-        lambda maps: tuple(n._replace(adjoint=not n.adjoint) if n.kind == "partial" else n for n in maps),
-    ),
-    "factors of the adjoint": (
-        "jacobian_chain.layout.adjoint",
-        lambda maps: tuple(n._replace(args=n.args[::-1]) if n.kind == "product" else n for n in maps),
-    ),
-    "a path": ("jacobian_chain.maps.Arena.sum", lambda _arena, terms, _scalar: next(iter(terms))),
-    "order of factors": ("jacobian_chain.maps.Arena.product", None),
+def _reverse_products(arena: Arena, factors: Iterable[int], original: Any = Arena.product) -> int:
+    return int(original(arena, list(factors)[::-1]))
+
+
+def _transpose_only(maps: tuple[Map, ...]) -> tuple[Map, ...]:
+    return tuple(node._replace(adjoint=not node.adjoint) if node.kind == "partial" else node for node in maps)
+
+
+def _reverse_only(maps: tuple[Map, ...]) -> tuple[Map, ...]:
+    return tuple(node._replace(args=node.args[::-1]) if node.kind == "product" else node for node in maps)
+
+
+def _first_path(_arena: Arena, terms: Iterable[int], _scalar: bool) -> int:
+    return next(iter(terms))
+
+
+PLANTED: dict[str, tuple[str, Any]] = {
+    "an adjoint that does not reverse": ("jacobian_chain.layout.adjoint", _transpose_only),
+    "an adjoint that does not transpose": ("jacobian_chain.layout.adjoint", _reverse_only),
+    "only the first path": ("jacobian_chain.maps.Arena.sum", _first_path),
+    "factors in reverse": ("jacobian_chain.maps.Arena.product", _reverse_products),
 }
+
+
+def check_all(problem: Problem) -> None:
+    tape, derivation, numbers = prepare(problem)
+    expected = {name: problem.jacobian(name) for name in problem.wrt}
+    check_nodes(problem, derivation, numbers, expected)
+    page = Page(derivation, LAYOUTS["denominator"], NOTATIONS["partial"], Labels(tape, derivation.output, "outputs"), False)
+    check_print(page, problem, numbers, expected)
 
 
 @pytest.mark.parametrize("bug", PLANTED)
 def test_a_planted_bug_is_found(bug: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The property fails when the adjoint, the order or the sum over paths is broken."""
-    target, replacement = PLANTED[bug]
-    if replacement is None:
-        original = Arena.product
-
-        def replacement(arena: Arena, factors: Iterable[int]) -> int:
-            return original(arena, list(factors)[::-1])
-
-    module = target if "Arena" in target else "jacobian_chain.render.adjoint"
-    monkeypatch.setattr(module, replacement)
-    wrong = 0
-    for problem in PROBLEMS:
-        tape, derivation, numbers = prepare(problem)
-        expected = {name: problem.jacobian(name) for name in problem.wrt}
-        page = Page(derivation, LAYOUTS["denominator"], NOTATIONS["partial"], Labels(tape, derivation.output, "outputs"), False)
-        try:
-            check_print(page, problem, numbers, expected)
-        except (AssertionError, ShapeError):
-            wrong += 1
-    assert wrong == len(PROBLEMS)
+    """The property fails when the adjoint, the order or the sum over paths is broken, square factors included."""
+    monkeypatch.setattr(*PLANTED[bug])
+    for problem in PROBLEMS[:-1]:
+        with pytest.raises((AssertionError, ShapeError)):
+            check_all(problem)
+    with pytest.raises(AssertionError):
+        check_all(PROBLEMS[-1])
 
 
-def test_the_problems_of_planted_bugs_are_right_without_bugs() -> None:
-    for problem in PROBLEMS:
-        tape, derivation, numbers = prepare(problem)
-        expected = {name: problem.jacobian(name) for name in problem.wrt}
-        check_nodes(problem, derivation, numbers, expected)
-        page = Page(derivation, LAYOUTS["denominator"], NOTATIONS["partial"], Labels(tape, derivation.output, "outputs"), False)
-        check_print(page, problem, numbers, expected)
+def test_a_dropped_identity_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "x: 3; t: 2; y: 3; y = 2 x - f1(x, t)"
+    tree = ("sum", [(Fraction(2), ("name", "x")), (Fraction(-1), ("call", "f1", [("name", "x"), ("name", "t")]))])
+    problem = Problem(text, {"f1": Layer((3, 2), 3, 4)}, {"x": 3, "t": 2}, ["x"], {"y": tree}, "y", {"x": 3, "t": 2, "y": 3})
+    check_all(problem)
+    write = Composer.write
+    monkeypatch.setattr(Composer, "write", lambda self, root, by: [piece for piece in write(self, root, by) if piece != "I"])
+    with pytest.raises(AssertionError):
+        check_all(problem)
+
+
+@pytest.mark.parametrize("position", range(3))
+def test_the_problems_of_planted_bugs_are_right_without_bugs(position: int) -> None:
+    check_all(PROBLEMS[position])
 
 
 def _chain(sizes: tuple[int, int, int, int]) -> Problem:
@@ -213,4 +226,4 @@ def _chain(sizes: tuple[int, int, int, int]) -> Problem:
     return Problem(text, layers, {"x": x, "θ1": t}, ["x", "θ1"], {"x1": first, "x2": second}, "x2", {"x": x, "θ1": t, "x1": one, "x2": two})
 
 
-PROBLEMS = [_chain((2, 3, 4, 3)), _chain((3, 2, 2, 4))]
+PROBLEMS = [_chain((2, 3, 4, 3)), _chain((3, 2, 2, 4)), _chain((2, 2, 2, 2))]

@@ -59,6 +59,14 @@ def test_layouts_of_one_derivation() -> None:
     assert matrix.to_json()["blocks"][0]["shape"] == ["p", "q"]
 
 
+def test_shared_adjoints_tell_everything() -> None:
+    jacobian = derive("y = f(x)", wrt=["x", "y"], max_factors=1)
+    assert jacobian.latex(shared=True).count("=") == 2
+    assert r"\frac{\partial y}{\partial y} &= I" in jacobian.latex(shared=True)
+    assert jacobian.to_json(shared=True)["notices"] == list(jacobian.sheet(shared=True).notices)
+    assert derive("g(" + ",".join(f"f{k}(x)" for k in range(40)) + ")", wrt="x").latex(naming="inputs").count("J_{x_{41,40}}") == 1
+
+
 def test_options_are_checked() -> None:
     jacobian = derive(SEED, wrt="θ")
     for options in ({"notation": "jacobi"}, {"naming": "in"}, {"index": "up"}):
@@ -82,14 +90,21 @@ def test_held_free_and_defaults() -> None:
 
 # --- SymPy ---
 
+NAMES = ["f(x_{t-1}, W_{1,2}, b_1^{(2)}, \\hat y, W_{hh}, loss_2, θ^1)", "A: n_in x n_in; f(A, x)"]
+
 
 def test_expressions_round_trip() -> None:
-    for text in (SEED, "g(x + f(x, a)/2, b)", "L = ℓ(f(x, W)); W: 2 x 3", "λ: scalar; y = x + λ f(x)"):
+    for text in (SEED, "g(x + f(x, a)/2, b)", "L = ℓ(f(x, W)); W: 2 x 3", "λ: scalar; y = x + λ f(x)", *NAMES):
         f = parse(text)
         assert parse(f.equations) == f if "=" in text else parse(f.expr) == f
     f = parse("x1 = f1(x, θ1); x2 = x1 - 2 f2(x1, θ2); L = ℓ(x2)")
     assert parse(f.equations) == f
     assert all(isinstance(equation, sympy.Eq) for equation in f.equations)
+
+
+def test_deep_expressions_are_refused() -> None:
+    with pytest.raises(LimitError, match="nested layers"):
+        parse("f(" * 500 + "x" + ")" * 500).expr  # noqa: B018
 
 
 def test_sympy_expressions_are_read() -> None:
