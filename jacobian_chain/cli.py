@@ -182,9 +182,13 @@ def _shape_lines(tape: Tape, ascii: bool) -> Iterable[str]:
 def _read_text(argument: str, name: str) -> Source:
     """The text that an argument is or names: as typed, ``@FILE`` or ``-``."""
     if argument == "-":
+        if sys.stdin is None:
+            raise OptionError("there is no standard input to read")
         data, name = sys.stdin.buffer.read(), "<stdin>"
     elif argument.startswith("@"):
         name = argument[1:]
+        if not name:
+            raise OptionError("expected the name of a file after @")
         try:
             with open(name, "rb") as file:
                 data = file.read()
@@ -199,7 +203,7 @@ def _read_text(argument: str, name: str) -> Source:
         start = len(data[: error.start].decode("utf-8", errors="replace"))
         place = Place(Source(readable, name), start, start + 1)
         raise ReadingError("the text is not valid UTF-8", place, "save the file as UTF-8") from None
-    return Source(text.replace("\r\n", "\n"), name)
+    return Source(text.replace("\r\n", "\n").replace("\r", "\n"), name)
 
 
 def _write(text: str, path: str | None, settings: dict[str, Any]) -> None:
@@ -245,9 +249,13 @@ def _can_encode() -> bool:
 
 def main() -> None:
     """Run the command line; no traceback ever reaches a user."""
+    if sys.stdout is None or sys.stderr is None:
+        sys.exit(2)  # nowhere to write to
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
+    if "--ascii" in sys.argv and hasattr(sys.stderr, "reconfigure"):
+        sys.stderr.reconfigure(encoding="ascii", errors="backslashreplace")
     try:
         status = cli.main(standalone_mode=False)
     except click.exceptions.Exit as error:
@@ -267,7 +275,10 @@ def main() -> None:
 
 def _asked_color() -> str | None:
     """What --color says, where the options could not be parsed to the end."""
-    for option, value in zip(sys.argv, sys.argv[1:], strict=False):
-        if option == "--color":
-            return value
-    return next((word.split("=", 1)[1] for word in sys.argv if word.startswith("--color=")), None)
+    words = [word.partition("=") for word in sys.argv]
+    asked = [
+        value or following
+        for (option, _, value), (following, _, _) in zip(words, [*words[1:], ("", "", "")], strict=True)
+        if option == "--color"
+    ]
+    return asked[-1] if asked else None

@@ -132,26 +132,30 @@ class _Sweep:
 
     def _find_uses(self) -> list[list[tuple[int, int]]]:
         """For each value the (step, slot) pairs through which it reaches the output on the way from a variable."""
-        leaves, steps, output, held = self.tape.leaves, self.tape.steps, self.output, self.held
+        leaves, output, held = self.tape.leaves, self.output, self.held
         needed = bytearray(len(self.tape.names))
         needed[output] = 1
         for value in range(output, leaves - 1, -1):
             if needed[value] and value not in held:
-                for source in steps[value - leaves].inputs:
+                for _, source in self._slots(value):
                     needed[source] = 1
         live = bytearray(needed)
         for value in range(output + 1):
-            live[value] = value in held or (
-                value >= leaves and needed[value] and any(live[source] for source in steps[value - leaves].inputs)
-            )
+            computed = value >= leaves and needed[value]
+            live[value] = value in held or (computed and any(live[source] for _, source in self._slots(value)))
         uses: list[list[tuple[int, int]]] = [[] for _ in range(output + 1)]
         for value in range(output, leaves - 1, -1):
             if needed[value] and live[value] and value not in held:
-                step = steps[value - leaves]
-                for slot, source in enumerate(step.inputs):
-                    if live[source] and (not step.coefficients or step.coefficients[slot]):
+                for slot, source in self._slots(value):
+                    if live[source]:
                         uses[source].append((value, slot))
         return uses
+
+    def _slots(self, value: int) -> list[tuple[int, int]]:
+        """The inputs that a step depends on, with their slots: all but those with the coefficient 0."""
+        step = self.tape.steps[value - self.tape.leaves]
+        slots = list(enumerate(step.inputs))
+        return [entry for entry in slots if step.coefficients[entry[0]]] if step.coefficients else slots
 
     def edge(self, step: int, slot: int) -> int:
         """The node of the derivative of a step in one slot: the rule of its operation."""

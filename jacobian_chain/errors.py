@@ -54,8 +54,8 @@ class Place(NamedTuple):
         head = "…" if low > begin else ""
         tail = "…" if high < finish else ""
         shown = "".join(c if c.isprintable() else " " for c in text[low:high])
-        before = _width(shown[: self.start - low]) + len(head)
-        marked = _width(shown[self.start - low : max(self.start, min(self.end, high)) - low])
+        before = text_width(shown[: self.start - low]) + len(head)
+        marked = text_width(shown[self.start - low : max(self.start, min(self.end, high)) - low])
         return f"{head}{shown}{tail}\n{' ' * before}{'^' * max(marked, 1)}"
 
 
@@ -133,6 +133,10 @@ def list_names(names: Sequence[str]) -> str:
     return ", ".join(names[:12]) + (", …" if len(names) > 12 else "")
 
 
-def _width(text: str) -> int:
-    """Columns that a terminal uses for a text."""
+def text_width(text: str) -> int:
+    """Columns that a terminal uses for a text; marks on letters take none.
+
+    >>> text_width("x\u0302"), text_width("θ₁")
+    (1, 2)
+    """
     return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)

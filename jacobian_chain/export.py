@@ -22,6 +22,8 @@ The object is stable: fields may be added, none is renamed or removed.
     ``scale`` their ``value``, a ``sum`` and a ``product`` their ``args``.
 ``points``
     for each step whose partials occur, the names of its arguments: where they are evaluated.
+``names``
+    names that were made up for values without one, and the value that each is.
 ``notices``
     choices made in reading, and facts worth knowing.
 """
@@ -62,7 +64,7 @@ def describe(page: Page, writer: LatexWriter, notices: Iterable[str] = ()) -> di
         if maps[root].kind == "product":
             block["factors"] = [number[index] for index in factors(maps, root)]
         blocks.append(block)
-    return {
+    document = {
         "composition": _describe_tape(tape),
         "of": page.labels.value(derivation.output).key,
         "wrt": [page.variable(value).key for value in derivation.variables],
@@ -84,6 +86,8 @@ def describe(page: Page, writer: LatexWriter, notices: Iterable[str] = ()) -> di
         "points": {str(step): [name.key for name in page.labels.point(step)] for step in dict.fromkeys(steps)},
         "notices": list(notices),
     }
+    document["names"] = {name.key: value for name, value in page.labels.fresh()}  # last: writing makes names up
+    return document
 
 
 def _describe_tape(tape: Tape) -> dict[str, Any]:

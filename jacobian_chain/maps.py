@@ -27,6 +27,7 @@ identification of differentials with Jacobians).
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from typing import NamedTuple
@@ -88,6 +89,9 @@ class Arena:
     def sum(self, terms: Iterable[int], scalar: bool) -> int:
         """The sum of nodes that act on arrays, or on single numbers."""
         kept = tuple([term for term in terms if term != ZERO])
+        if len(set(kept)) < len(kept):
+            counts = Counter(kept)
+            kept = tuple([term if count == 1 else self.product((self.multiple(Fraction(count)), term)) for term, count in counts.items()])
         if len(kept) < 2:
             return kept[0] if kept else ZERO
         return self.add(Map("sum", args=kept, scalar=scalar))

@@ -129,7 +129,7 @@ class Labels:
     def slot(self, step: int, slot: int) -> Spelling:
         """The name of what stands in an argument of a layer."""
         source = self._step(step).inputs[slot]
-        if self.naming != "inputs" or self.tape.names[source]:
+        if self.naming != "inputs" or self.tape.names[source] or source in self._widely_used:
             return self.value(source)
         known = self._slots.get((step, slot))
         if known is None:
@@ -138,6 +138,19 @@ class Labels:
                 step, "" if not several else chr(ord("a") + slot) if slot < 26 else f",{slot + 1}"
             )
         return known
+
+    @cached_property
+    def _widely_used(self) -> frozenset[int]:
+        """Values without a name that several steps take, each in one slot: they get one name, not one for each slot."""
+        users: dict[int, set[int]] = {}
+        doubled: set[int] = set()
+        for value, step in enumerate(self.tape.steps, self.tape.leaves):
+            for source in step.inputs:
+                if not self.tape.names[source]:
+                    users.setdefault(source, set()).add(value)
+            if len(set(step.inputs)) < len(step.inputs):
+                doubled.update(step.inputs)
+        return frozenset(source for source, steps in users.items() if len(steps) > 1 and source not in doubled)
 
     def _several_unnamed(self, step: int) -> bool:
         """Whether several arguments of a step have no name of their own."""
@@ -405,7 +418,7 @@ class Page:
         >>> tape = read_composition(Source("y = f(g(x, t), u)")).tape
         >>> page = Page(derive(tape, 4, [1]), DENOMINATOR, NOTATIONS["jacobian"], Labels(tape, 4, "inputs"), False)
         >>> page.read(r"(J_{t} g)^{\top}")
-        Map(kind='partial', of=3, by=1, coefficient=Fraction(1, 1), args=(), adjoint=True)
+        Map(kind='partial', of=3, by=1, coefficient=Fraction(1, 1), args=(), adjoint=True, scalar=False)
         """
         tape = self.tape
         fresh = {name.key for name in (*self.labels._values.values(), *self.labels._slots.values())}

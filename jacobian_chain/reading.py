@@ -257,6 +257,10 @@ class _Builder:
             for key in parameters:
                 if key not in seen and key not in bases and key not in defined:
                     seen.setdefault(key)
+        for name, parameters in self.headers.items():
+            for key in seen:
+                if not {key, _base(self.spellings[key]) if key in self.spellings else key} & {*parameters, *self.declared, *self.groups}:
+                    self.notices.append(Notice(f"{key} is not among the arguments of {name}"))
         self.leaves = list(seen)
         self.names = list(seen)
         self.values = {key: value for value, key in enumerate(seen)}
@@ -401,10 +405,10 @@ class _Builder:
                 return self.scaled(factor, _Sum(self.append(Step("scale", "", inputs), node)), node)
         names = [self.program.nodes[k].value for k in node.args if self.program.nodes[k].kind == "name"]
         constants = [name for name in names if name in ("π", "e") and name not in self.declared]
-        hint = f"declare the scalar factor, such as {names[0] if names else 'λ'}: scalar"
+        hint = f"declare the scalar factor, such as {names[0]}: scalar" if names else None
         if constants:
             hint = f"the constant {constants[0]} is not supported yet either; declare it, as in {constants[0]}: scalar"
-        elif node.value == "" and len(names) == 2:
+        elif node.value == "" and len(names) == 2 and self.tokens.kinds[node.start - 1] in ("(", ","):
             hint = f"missing comma? or {hint}"
         raise UnsupportedError("not supported yet: a product of arrays", self.place(node), hint)
 

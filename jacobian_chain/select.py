@@ -9,7 +9,7 @@ from jacobian_chain.errors import OptionError, Place, ReadingError, Source, list
 from jacobian_chain.names import read_key
 from jacobian_chain.reading import family
 from jacobian_chain.tape import Tape
-from jacobian_chain.tokens import split_names
+from jacobian_chain.tokens import GREEK, split_names
 
 PARAMETERS = frozenset(["θ", "w", "W", "b", "β", "γ"])
 """Leaves of these names, with an index or alone, are what one differentiates by unless told otherwise."""
@@ -133,8 +133,14 @@ def _find(tape: Tape, text: str, option: str) -> int:
     return value
 
 
+_WORDS = str.maketrans({letter: word for word, letter in GREEK.items()})
+
+
 def _unknown(tape: Tape, text: str, option: str) -> ReadingError:
     """The error for a name that the composition does not have."""
     known = [name for name in tape.names if name] + [name for name, _ in tape.groups]
+    hint = suggest(text, known) or suggest(text, [name.translate(_WORDS) for name in known]) or f"its names are {list_names(known)}"
+    if any(c in text.strip() for c in " ;"):
+        hint = "separate names by commas"
     place = Place(Source(text or " ", option), 0, max(1, len(text)))
-    return ReadingError(f"the composition has no name {text!r}", place, suggest(text, known) or f"its names are {list_names(known)}")
+    return ReadingError(f"the composition has no name {text!r}", place, hint)

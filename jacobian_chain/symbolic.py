@@ -169,12 +169,12 @@ def _symbol(tape: Tape, value: int) -> Expr:
 
 
 def _multiply(factors: Sequence[Expr], shape: Shape) -> Expr:
-    return Mul(*factors) if shape.is_scalar else MatMul(*factors)
+    return Mul(*factors, evaluate=False) if shape.is_scalar else MatMul(*factors)
 
 
 def _add(terms: Sequence[Expr], shape: Shape) -> Expr:
     if shape.is_scalar:
-        return Add(*terms)
+        return terms[0] if len(terms) == 1 else Add(*terms, evaluate=False)
     numbers = [term for term in terms if not isinstance(term, MatrixExpr)]
     if numbers:
         raise UnsupportedError("not supported yet: a number added to an array, as a SymPy expression")
@@ -281,18 +281,33 @@ def to_text(expression: Basic | Iterable[Basic]) -> str:
     >>> to_text(Function("L2")(Function("L1")(x, a), b))
     'x: scalar; a: scalar; b: scalar; L2(L1(x, a), b)'
     """
+    items = [expression] if isinstance(expression, Basic) else list(expression)
     statements: list[str] = []
-    declarations: dict[str, str] = {}
-    for item in [expression] if isinstance(expression, Basic) else list(expression):
+    shapes: dict[str, tuple[Expr, ...]] = {}
+    for item in items:
         if isinstance(item, Eq):
-            _write(item.lhs, declarations)
-            statements.append(f"{item.lhs} = {_write(item.rhs, declarations)}")
+            left = _write(item.lhs, shapes)
+            statements.append(f"{left} = {_write(item.rhs, shapes)}")
         else:
-            statements.append(_write(item, declarations))
-    return "; ".join([*(f"{name}: {shape}" for name, shape in declarations.items()), *statements])
+            statements.append(_write(item, shapes))
+    layers = {node.args[0].name for item in items for node in item.atoms(AppliedLayer)}
+    layers |= {node.func.__name__ for item in items for node in item.atoms(AppliedUndef)}
+    assumed = {_letters(f"{letter}_{name}") for name in (*shapes, *layers) for letter in "mn"}
+    declarations = []
+    for name, sizes in shapes.items():
+        if not any(isinstance(size, Symbol) and _letters(size.name) in assumed for size in sizes):  # else nothing fixed it
+            text = " x ".join(map(str, sizes[:1] if sizes[1:] == (1,) else sizes))
+            declarations.append(f"{name}: {text or 'scalar'}")
+    return "; ".join([*declarations, *statements])
 
 
-def _write(expression: Basic, declarations: dict[str, str]) -> str:
+def _letters(name: str) -> str:
+    """A name without its signs, which sizes and names write differently."""
+    return "".join(c for c in name if c.isalnum())
+
+
+def _write(expression: Basic, shapes: dict[str, tuple[Expr, ...]]) -> str:
+    """The text of one expression; the shapes of its symbols are noted, scalars as ()."""
     texts: list[str] = []
     stack: list[Basic | tuple[str, int, Basic]] = [expression]
     while stack:
@@ -304,12 +319,10 @@ def _write(expression: Basic, declarations: dict[str, str]) -> str:
             texts.append(_apply(form, arguments, node))
             continue
         if isinstance(item, Symbol):
-            declarations.setdefault(item.name, "scalar")
+            shapes.setdefault(item.name, ())
             texts.append(item.name)
         elif isinstance(item, MatrixSymbol):
-            rows, columns = item.shape
-            if not (_is_assumed(rows, item.name) and (columns == 1 or _is_assumed(columns, item.name))):
-                declarations.setdefault(item.name, f"{rows}" if columns == 1 else f"{rows} x {columns}")
+            shapes.setdefault(item.name, item.shape)
             texts.append(item.name)
         elif isinstance(item, Rational):
             texts.append(f"({item.p}/{item.q})" if item.q != 1 or item.p < 0 else str(item.p))
@@ -323,11 +336,6 @@ def _write(expression: Basic, declarations: dict[str, str]) -> str:
         else:
             raise ReadingError(f"{item} is a {type(item).__name__}, which is no layer, sum or number of a composition")
     return texts[0]
-
-
-def _is_assumed(size: Expr, name: str) -> bool:
-    """Whether a size is the symbol that stands for what no declaration of this name fixed."""
-    return isinstance(size, Symbol) and size.name in (f"m_{name}", f"n_{name}")
 
 
 def _apply(form: str, arguments: Sequence[str], node: Basic) -> str:

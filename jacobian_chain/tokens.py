@@ -171,9 +171,12 @@ SUBSCRIPTS = {
     **dict(zip("ₐₑₕᵢⱼₖₗₘₙₒₚᵣₛₜᵤᵥₓ", "aehijklmnoprstuvx", strict=True)),
 }
 
-_LETTER = r"A-Za-z\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u024f\u0370-\u03ff\u1e00-\u1eff\u2113\u211d\u2202\u2207\U0001d400-\U0001d7cb"
+_LATIN = r"A-Za-z\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u024f\u1e00-\u1eff\u211d\U0001d400-\U0001d6a3\U0001d7cc-\U0001d7ff"
+_GREEK = r"\u0370-\u03ff\u2113\u2202\u2207\U0001d6a8-\U0001d7cb"
+_LETTER = _LATIN + _GREEK
 _MARK = r"\u0300-\u036f"
-_WORD = rf"[{_LETTER}][{_LETTER}{_MARK}0-9]*"
+# a Greek letter is a name of its own, but for the Δ of Δx
+_WORD = rf"(?:Δ?[{_LATIN}][{_LATIN}{_MARK}0-9]*|[{_GREEK}][{_MARK}0-9]*)"
 _SUPER = "".join(SUPERSCRIPTS)
 _SUB = "".join(SUBSCRIPTS)
 

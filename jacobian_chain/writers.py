@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import NamedTuple
 
+from jacobian_chain.errors import text_width
 from jacobian_chain.notation import Symbol
 from jacobian_chain.tokens import ACCENTS, GREEK, SUBSCRIPTS, SUPERSCRIPTS, Spelling
 
@@ -270,19 +271,21 @@ class TextWriter:
     def row(self, left: str, blocks: Sequence[Pieces], width: int) -> str:
         """One row of blocks, ``width`` to a line."""
         texts = ["".join(block) for block in blocks]
-        if len(left) + sum(map(len, texts)) + 5 * len(texts) > TERMINAL_COLUMNS:
+        if len(left) + sum(map(text_width, texts)) + 5 * len(texts) > TERMINAL_COLUMNS:
             width = 1
         lines = [self.signs.bar.join(texts[k : k + width]) for k in range(0, len(texts), width)]
-        indent = f"{self.signs.bar.rstrip()}\n{' ' * (len(left) + 5)}"
+        indent = f"{self.signs.bar.rstrip()}\n{' ' * (text_width(left) + 5)}"
         return f"{left} = {self.signs.open}{indent.join(lines)}{self.signs.close}"
 
     def column(self, left: str, blocks: Sequence[Pieces]) -> str:
         """One column of blocks."""
         texts = ["".join(block) for block in blocks]
         bars = ("| ", " |") if self.ascii else ("⎜ ", " ⎟")
-        width = max(map(len, texts))
-        indent = " " * (len(left) + 3)
-        return "\n".join(f"{indent if k else f'{left} = '}{bars[0]}{block.ljust(width)}{bars[1]}" for k, block in enumerate(texts))
+        width = max(map(text_width, texts))
+        indent = " " * (text_width(left) + 3)
+        return "\n".join(
+            f"{indent if k else f'{left} = '}{bars[0]}{block}{' ' * (width - text_width(block))}{bars[1]}" for k, block in enumerate(texts)
+        )
 
     def lines(self, equations: Sequence[tuple[str, Pieces]]) -> str:
         """Equations below each other."""

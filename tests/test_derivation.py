@@ -117,9 +117,14 @@ def check_print(page: Page, problem: Problem, numbers: Numbers, expected: dict[s
     def lookup(node: Map) -> sympy.Matrix:
         return totals[node.of, node.by] if node.kind == "total" else numbers.partial(node)
 
+    rows = len(numbers.values[derivation.output])
+
     def matrix_of(root: int, by: int) -> sympy.Matrix:
         size = len(numbers.values[by])
-        value = read_block(page, composer.text(root, by), lookup, known, size)
+        text = composer.text(root, by)
+        if text == "0":
+            return sympy.zeros(*((size, rows) if transposes else (rows, size)))
+        value = read_block(page, text, lookup, known, size)
         assert isinstance(value, sympy.MatrixBase) or value.has(sympy.Symbol("I_")) or size == 1, "a number stands for a matrix"
         return value if isinstance(value, sympy.MatrixBase) else sympy.eye(size) * value.subs(sympy.Symbol("I_"), 1)
 

@@ -56,7 +56,7 @@ def test_heavy_modules_stay_at_their_edge() -> None:
 
 
 def test_only_one_module_transposes_and_reverses() -> None:
-    """Nodes are changed by ``_replace(adjoint=…)`` and ``_replace(args=…)``, and that nowhere but in layout; reading sets an adjoint anew."""
+    """Nodes are changed by ``_replace(adjoint=…)`` and ``_replace(args=…)``, nowhere but in layout; reading sets an adjoint anew."""
     for name in ORDER:
         for node in ast.walk(ast.parse((FOLDER / f"{name}.py").read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "_replace":
