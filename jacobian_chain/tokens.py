@@ -330,8 +330,9 @@ def tokenize(source: Source) -> Tokens:
     starts: list[int] = []
     ends: list[int] = []
     tokens = Tokens(source, kinds, values, starts, ends)
-    transparent: list[bool] = []  # for every open brace: is it only the brace of a font or an accent?
-    veil = False  # the next brace is of that kind
+    braces: list[int] = []  # what each open brace is: the first token inside of an accent's, or one of the kinds below
+    plain, dress = -1, -2  # a brace that counts, and a font's, which does not
+    veil = plain  # what the next brace is
     accent = ""  # to be put on the next name
     match_at = _TOKEN.match
     position, length = 0, len(text)
@@ -347,7 +348,7 @@ def tokenize(source: Source) -> Tokens:
                 raise LimitError(f"this name has {end - start:,} characters; the limit is {MAX_NAME}", Place(source, start, end))
             index = None if group == "word" else canonical_index(match[group])
             value = spell(match["word"], index, accent)
-            accent, veil = "", False
+            accent, veil = "", plain
             kinds.append("name")
             values.append(value)
             starts.append(start)
@@ -359,11 +360,14 @@ def tokenize(source: Source) -> Tokens:
         if group == "symbol":
             kind = _SYNONYMS.get(value_text, value_text)
             if kind == "{":
-                transparent.append(veil)
-                if veil:
-                    veil = False
+                braces.append(veil)
+                if veil != plain:
+                    veil = plain
                     continue
-            elif kind == "}" and transparent and transparent.pop():
+            elif kind == "}" and braces and (inside := braces.pop()) != plain:
+                if inside != dress and kinds[inside:] != ["name"]:
+                    hint = r"write \hat{x} + \hat{y}, or a name such as xhat"
+                    raise ReadingError("an accent stands on one name", Place(source, start, end), hint)
                 continue
         elif group == "number":
             kind = "number"
@@ -382,8 +386,8 @@ def tokenize(source: Source) -> Tokens:
                 continue
             kind, value_text = "index", index
         elif group == "unisuper":
-            plain = "".join(SUPERSCRIPTS[c] for c in value_text)
-            for kind, value_text in [("^", "^"), ("{", "{"), *_split_index(plain), ("}", "}")]:
+            raised = "".join(SUPERSCRIPTS[c] for c in value_text)
+            for kind, value_text in [("^", "^"), ("{", "{"), *_split_index(raised), ("}", "}")]:
                 kinds.append(kind)
                 values.append(spell(value_text) if kind == "name" else value_text)
                 starts.append(start)
@@ -392,10 +396,10 @@ def tokenize(source: Source) -> Tokens:
         elif group == "command":
             word = value_text[1:]
             if word in FONTS or word.rstrip("*") in FONTS:
-                veil = True
+                veil = dress if veil == plain else veil
                 continue
             if word in ACCENTS:
-                accent, veil = accent + ACCENTS[word], True
+                accent, veil = accent + ACCENTS[word], len(kinds)
                 continue
             if word in ("begin", "end"):
                 position, kind = _environment(tokens, start, position, word)
@@ -410,7 +414,7 @@ def tokenize(source: Source) -> Tokens:
                 values.append(spell(word, None, accent))
                 starts.append(start)
                 ends.append(end)
-                accent, veil = "", False
+                accent, veil = "", plain
                 continue
             elif word in SYMBOLS:
                 kind = SYMBOLS[word]
@@ -440,9 +444,8 @@ def tokenize(source: Source) -> Tokens:
             what = "control character" if unicodedata.category(value_text[-1]) in ("Cc", "Cf", "Cs") else "unexpected character"
             raise ReadingError(f"{what} {shown}", Place(source, start, end), _CHARACTER_HINTS.get(value_text))
         if accent and kind != "{":
-            hint = r"write \hat{x} + \hat{y}, or declare a name such as xhat"
-            raise ReadingError("an accent stands on one name", Place(source, start, end), hint)
-        veil = False
+            raise ReadingError("an accent stands on one name", Place(source, start, end), r"write \hat{x}, or a name such as xhat")
+        veil = plain
         kinds.append(kind)
         values.append(value_text)
         starts.append(start)

@@ -220,7 +220,7 @@ class TextWriter:
             return (
                 base
                 + (index if plain else f"_{index}" if index.isalnum() else f"_{{{index}}}")
-                + (f"^({spelling.upper})" if spelling.upper else "")
+                + (f"^{{({to_ascii(spelling.upper)})}}" if spelling.upper else "")
             )
         text = spelling.base + spelling.accent
         raised = (spelling.raised if self.index == "as-typed" else self.index == "super") and not spelling.upper
@@ -229,7 +229,9 @@ class TextWriter:
             small = "".join(table.get(c, "\0") for c in spelling.suffix)
             sign = "^" if raised else "_"
             text += small if "\0" not in small else f"{sign}{spelling.suffix if spelling.suffix.isalnum() else '{' + spelling.suffix + '}'}"
-        return text + (f"^({spelling.upper})" if spelling.upper else "")
+        above = f"({spelling.upper})" if spelling.upper else ""
+        small = "".join(_SUPERSCRIPT.get(c, "\0") for c in above)
+        return text + (small if "\0" not in small else f"^{{{above}}}")
 
     def symbol(self, symbol: Symbol) -> str:
         """A factor.
