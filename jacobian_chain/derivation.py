@@ -132,30 +132,34 @@ class _Sweep:
 
     def _find_uses(self) -> list[list[tuple[int, int]]]:
         """For each value the (step, slot) pairs through which it reaches the output on the way from a variable."""
-        leaves, output, held = self.tape.leaves, self.output, self.held
+        leaves, steps, output, held = self.tape.leaves, self.tape.steps, self.output, self.held
         needed = bytearray(len(self.tape.names))
         needed[output] = 1
+        inputs: dict[int, list[tuple[int, int]]] = {}  # of each step that matters, without what has the coefficient 0
         for value in range(output, leaves - 1, -1):
             if needed[value] and value not in held:
-                for _, source in self._slots(value):
+                step = steps[value - leaves]
+                slots = list(enumerate(step.inputs))
+                if step.coefficients:
+                    slots = [entry for entry in slots if step.coefficients[entry[0]]]
+                inputs[value] = slots
+                for _, source in slots:
                     needed[source] = 1
-        live = bytearray(needed)
-        for value in range(output + 1):
-            computed = value >= leaves and needed[value]
-            live[value] = value in held or (computed and any(live[source] for _, source in self._slots(value)))
+        live = bytearray(len(needed))
+        for value in held:
+            live[value] = 1
+        for value in reversed(inputs):
+            for _, source in inputs[value]:
+                if live[source]:
+                    live[value] = 1
+                    break
         uses: list[list[tuple[int, int]]] = [[] for _ in range(output + 1)]
-        for value in range(output, leaves - 1, -1):
-            if needed[value] and live[value] and value not in held:
-                for slot, source in self._slots(value):
+        for value, slots in inputs.items():
+            if live[value]:
+                for slot, source in slots:
                     if live[source]:
                         uses[source].append((value, slot))
         return uses
-
-    def _slots(self, value: int) -> list[tuple[int, int]]:
-        """The inputs that a step depends on, with their slots: all but those with the coefficient 0."""
-        step = self.tape.steps[value - self.tape.leaves]
-        slots = list(enumerate(step.inputs))
-        return [entry for entry in slots if step.coefficients[entry[0]]] if step.coefficients else slots
 
     def edge(self, step: int, slot: int) -> int:
         """The node of the derivative of a step in one slot: the rule of its operation."""

@@ -181,7 +181,7 @@ def _find_indices(tokens: Tokens, segments: list[Segment], names: Names) -> dict
     on a left side, and where a layer or a left side bears the same one. With the name without superscript in use too,
     both readings are possible: the text is refused.
     """
-    kinds = tokens.kinds
+    kinds, values = tokens.kinds, tokens.values
     joined: dict[int, Superscript] = {}
     pending: list[tuple[Superscript, bool]] = []
     plain: set[str] = set()  # keys that stand somewhere without superscript, layers included
@@ -191,10 +191,10 @@ def _find_indices(tokens: Tokens, segments: list[Segment], names: Names) -> dict
         elementwise = declaration and _declares_elementwise(tokens, segment)
         behind = segment.start  # the end of the last superscript: what stands in it is no use of a name
         for i in range(segment.start, segment.mark if declaration else segment.end):
-            if kinds[i] != "name" or i < behind:
+            name = values[i]
+            if not isinstance(name, Spelling) or i < behind:
                 continue
             after = kinds[i + 1] if i + 1 < segment.end else ""
-            name = tokens.spelling(i)
             if after == "^":
                 found = superscript_at(tokens, i, segment.end)
                 if found is not None:
@@ -271,15 +271,15 @@ def _declares_elementwise(tokens: Tokens, segment: Segment) -> bool:
 
 def _find_products(tokens: Tokens, segments: list[Segment], names: Names) -> dict[int, tuple[Spelling, ...]]:
     """Words such as ``Wx`` that must be a product: both parts are names of the problem and the word itself is not."""
-    kinds = tokens.kinds
+    kinds, values = tokens.kinds, tokens.values
     words: dict[str, list[int]] = {}
     alone = set(names.declared)
     for segment in segments:
         if segment.is_declaration(tokens):
             continue
         for i in range(segment.mark + 1, segment.end):
-            if kinds[i] == "name" and not (i + 1 < segment.end and kinds[i + 1] == "("):
-                name = tokens.spelling(i)
+            name = values[i]
+            if isinstance(name, Spelling) and not (i + 1 < segment.end and kinds[i + 1] == "("):
                 if len(name.base) == 1:
                     alone.add(name.key)
                 elif name.key not in names.declared and not is_function(name):
@@ -313,9 +313,9 @@ def _find_values(tokens: Tokens, segments: list[Segment], names: Names) -> None:
         declaration = segment.is_declaration(tokens)
         elementwise = declaration and _declares_elementwise(tokens, segment)
         for i in range(segment.start, segment.mark if declaration else segment.end):
-            if kinds[i] != "name":
+            name = tokens.values[i]
+            if not isinstance(name, Spelling):
                 continue
-            name = tokens.spelling(i)
             key = name.key
             known = spellings.get(key)
             if known is None or (name.suffix and not known.suffix):

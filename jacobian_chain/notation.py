@@ -11,7 +11,7 @@ a reversed product, with ⊤ on every factor or without.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import NamedTuple
 
@@ -365,7 +365,7 @@ class Page:
         if self._pointed:
             layers = ", ".join(dict.fromkeys(self.labels.layer(factor[0]).key for factor in self._pointed))
             self.notices.append(f"{layers} is applied more than once: evaluation points tell its derivatives apart")
-        self._choose_upright({self._local(*factor).identity[:-1] for factor in used})
+        self._choose_upright(used)
 
     def _clashes(self, used: Iterable[tuple[int, int]]) -> list[tuple[tuple[int, int], tuple[int, int]]]:
         """The factors among ``used`` that look like another one of the tape and are not equal to it, each with that one.
@@ -390,11 +390,22 @@ class Page:
                     break
         return found
 
-    def _choose_upright(self, local: set[tuple[object, ...]]) -> None:
-        """Write d where a derivative through the graph would look like the derivative of one layer."""
-        derivation = self.derivation
+    def _choose_upright(self, used: Sequence[tuple[int, int]]) -> None:
+        """Write d where a derivative through the graph would look like the derivative of one layer.
+
+        That can be only where the variable is an argument of the very step, or where layers and values share a name.
+        """
+        derivation, tape = self.derivation, self.tape
         blocks = [(derivation.output, variable, True, root) for variable, root in zip(derivation.variables, derivation.blocks, strict=True)]
-        for of, by, is_block, root in [*((line.of, line.by, False, line.map) for line in derivation.definitions), *blocks]:
+        definitions = [(line.of, line.by, False, line.map) for line in derivation.definitions]
+        if all(tape.index(name) is None for name in tape.layers()):
+            lines = [line for line in (*definitions, *blocks) if (step := tape.step(line[0])) is not None and line[1] in step.inputs]
+            outputs = {line[0] for line in lines}
+            used = [factor for factor in used if factor[0] in outputs]
+        else:
+            lines = [*definitions, *blocks]
+        local = {self._local(*factor).identity[:-1] for factor in used}
+        for of, by, is_block, root in lines:
             if self.total(of, (by,)).identity[:-1] in local and (is_block or not self.is_trivial(of, by, root)):
                 self._upright.add((of, by))
                 del self._totals[of, (by,), ""]
