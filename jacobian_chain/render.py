@@ -19,6 +19,12 @@ BLOCKS_A_LINE = 4
 
 _SCALAR_KINDS = frozenset({"identity", "multiple", "times"})
 
+RUN = 64
+"""How many short pieces are worth joining."""
+
+LONG = 500
+"""How many characters make a piece long."""
+
 MAX_WRITTEN = 1_000_000
 """Most characters with which values without a name are written out inside of factors."""
 
@@ -78,7 +84,7 @@ class Composer:
             scalar.append(all(scalar[arg] for arg in node.args) if node.kind == "product" else node.kind in _SCALAR_KINDS)
             self.texts.append(text)
             if references[index] > 1 and node.kind in ("product", "sum"):
-                self.texts[index] = self._emit(index)
+                self.texts[index] = _gather(self._emit(index))
 
     def equation(self, line: Line) -> tuple[str, list[str]]:
         """Left and right side of one line."""
@@ -218,6 +224,23 @@ class Composer:
                 pieces.append(" ")
             pieces += body
         return pieces
+
+
+def _gather(pieces: list[str]) -> list[str]:
+    """The pieces of a shared text, long runs of short ones joined: what a thousand blocks begin with is then a few long pieces."""
+    if len(pieces) < 2 * RUN:
+        return pieces
+    gathered: list[str] = []
+    run: list[str] = []
+    for piece in [*pieces, None]:
+        if piece is not None and len(piece) < LONG:
+            run.append(piece)
+            continue
+        gathered += ["".join(run)] if len(run) >= RUN else run
+        run = []
+        if piece is not None:
+            gathered.append(piece)
+    return gathered
 
 
 def write_value(tape: Tape, value: int, writer: Writer, labels: Labels, deep: bool = True) -> str:
