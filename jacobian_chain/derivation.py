@@ -162,10 +162,10 @@ class _Sweep:
         return uses
 
     def edge(self, step: int, slot: int) -> int:
-        """The node of the derivative of a step in one slot: the rule of its operation."""
+        """The node of the derivative of a step in one slot: the rule of its operation. Asked for once for each slot."""
         record = self.tape.steps[step - self.tape.leaves]
         if record.operation == "layer":
-            return self.arena.add(Map("partial", step, slot))
+            return self.arena.append(Map("partial", step, slot))
         if record.operation == "sum":
             return self.arena.multiple(record.coefficients[slot])
         scalar, array = record.inputs
@@ -246,6 +246,10 @@ class _Sweep:
         for value in range(self.output - 1, -1, -1):
             end = dominator[value]
             if end < 0:
+                continue
+            if len(self.uses[value]) == 1:
+                step, slot = self.uses[value][0]
+                self.entry[value], local[value] = slot, self.edge(step, slot)
                 continue
             terms = []
             for step, slot in self.uses[value]:

@@ -71,6 +71,11 @@ class Arena:
             self.maps.append(node)
         return index
 
+    def append(self, node: Map) -> int:
+        """The index of a node that is known to be new."""
+        self.maps.append(node)
+        return len(self.maps) - 1
+
     def multiple(self, coefficient: Fraction) -> int:
         """C I."""
         if coefficient == 1:
