@@ -252,7 +252,7 @@ class Tokens(NamedTuple):
         return value
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=1024)
 def canonical_index(text: str) -> str:
     r"""The text of an index without fonts, blanks, braces and enclosing brackets.
 
@@ -284,7 +284,6 @@ def canonical_index(text: str) -> str:
     return inner if enclosed and inner else joined
 
 
-@lru_cache(maxsize=65536)
 def spell(word: str, index: str | None = None, accent: str = "") -> Spelling:
     r"""The spelling of a word with an index that was typed under it.
 
@@ -334,6 +333,7 @@ def tokenize(source: Source) -> Tokens:
     plain, dress = -1, -2  # a brace that counts, and a font's, which does not
     veil = plain  # what the next brace is
     accent = ""  # to be put on the next name
+    spelled: dict[str, Spelling] = {}
     match_at = _TOKEN.match
     position, length = 0, len(text)
     while position < length:
@@ -346,8 +346,11 @@ def tokenize(source: Source) -> Tokens:
             end += group == "braced"
             if end - start > MAX_NAME:
                 raise LimitError(f"this name has {end - start:,} characters; the limit is {MAX_NAME}", Place(source, start, end))
-            index = None if group == "word" else canonical_index(match[group])
-            value = spell(match["word"], index, accent)
+            typed = accent + text[start:end]
+            value = spelled.get(typed)
+            if value is None:
+                index = None if group == "word" else canonical_index(match[group])
+                value = spelled[typed] = spell(match["word"], index, accent)
             accent, veil = "", plain
             kinds.append("name")
             values.append(value)
