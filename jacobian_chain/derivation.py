@@ -128,6 +128,7 @@ class _Sweep:
         self.entry = [0] * size  # the slot of d(v) in which the first path enters
         self.named = bytearray(size)
         self.local = [IDENTITY] * size  # the node of E(v), or of its name
+        self._adjoints: dict[int, int] = {}  # nodes of the names d output / d v
         self._prefix: dict[int, int] = {}  # nodes of d output / d v that are built already
 
     def _find_uses(self) -> list[list[tuple[int, int]]]:
@@ -330,18 +331,26 @@ class _Sweep:
     ) -> None:
         """The line of one value's adjoint: the sum over its uses, uses of one adjoint bracketed."""
         arena = self.arena
-        groups: dict[int, list[tuple[int, int]]] = {}
+        groups: dict[int, list[int]] = {}
         for step, slot in uses:
-            groups.setdefault(source[step], []).append((slot, arena.product((*tail[step], self.edge(step, slot)))))
+            factor = self.edge(step, slot)
+            groups.setdefault(source[step], []).append(arena.product((*tail[step], factor)) if tail[step] else factor)
         terms = []
         scalar = self.tape.shapes[value].is_scalar
         for root, inner in groups.items():
-            inside = arena.sum([node for _, node in inner], scalar)
-            terms.append(inside if root == self.output else arena.product((arena.add(Map("total", self.output, root)), inside)))
-        node = arena.sum(terms, scalar)
+            inside = inner[0] if len(inner) == 1 else arena.sum(inner, scalar)
+            terms.append(inside if root == self.output else arena.product((self._adjoint_of(root), inside)))
+        node = terms[0] if len(terms) == 1 else arena.sum(terms, scalar)
         lines.append(Line(self.output, value, node))
         if value in blocks:
             blocks[value] = node
+
+    def _adjoint_of(self, value: int) -> int:
+        """The node of the name d output / d value."""
+        known = self._adjoints.get(value)
+        if known is None:
+            known = self._adjoints[value] = self.arena.append(Map("total", self.output, value))
+        return known
 
     def scalar_fed(self) -> tuple[bool, ...]:
         """For each variable, whether all that uses it directly is a scalar."""

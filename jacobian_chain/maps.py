@@ -1,8 +1,8 @@
 """Linear maps: elementary ones, and their sums and products as a flat list of nodes.
 
-A derivative is a linear map between increments. It is kept as nodes in one tuple, children before parents, with equal
-nodes shared, so that a hundred thousand factors nest without recursion and a prefix that many blocks have in common is
-stored once. A product stands in the order of matrix multiplication: the map that acts last is on the left.
+A derivative is a linear map between increments. It is kept as nodes in one tuple, children before parents, so that a
+hundred thousand factors nest without recursion and a prefix that many blocks have in common is stored once. A product
+stands in the order of matrix multiplication: the map that acts last is on the left.
 
 ===========  =============================================  =======================================
 kind         acts on an increment                           matrix on ``vec``
@@ -54,7 +54,7 @@ IDENTITY, ZERO = 0, 1
 
 
 class Arena:
-    """Collects nodes, each once, and simplifies what needs no thought: I and 0 in products and sums, lone terms."""
+    """Collects nodes and simplifies what needs no thought: I and 0 in products and sums, lone terms, equal terms."""
 
     def __init__(self) -> None:
         self.maps: list[Map] = []
@@ -89,7 +89,7 @@ class Arena:
             return ZERO
         if len(kept) < 2:
             return kept[0] if kept else IDENTITY
-        return self.add(Map("product", args=kept))
+        return self.append(Map("product", args=kept))
 
     def sum(self, terms: Iterable[int], scalar: bool) -> int:
         """The sum of nodes that act on arrays, or on single numbers."""

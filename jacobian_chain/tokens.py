@@ -321,139 +321,165 @@ def tokenize(source: Source) -> Tokens:
     >>> [tokens.spelling(i).key for i in (0, 3)]
     ['θ1', 'x3']
     """
-    text = source.text
-    if len(text) > MAX_CHARACTERS:
-        raise LimitError(f"the text has {len(text):,} characters; the limit is {MAX_CHARACTERS:,}")
-    kinds: list[str] = []
-    values: list[Spelling | str] = []
-    starts: list[int] = []
-    ends: list[int] = []
-    tokens = Tokens(source, kinds, values, starts, ends)
-    braces: list[int] = []  # what each open brace is: the first token inside of an accent's, or one of the kinds below
-    plain, dress = -1, -2  # a brace that counts, and a font's, which does not
-    veil = plain  # what the next brace is
-    accent = ""  # to be put on the next name
-    spelled: dict[str, Spelling] = {}
-    match_at = _TOKEN.match
-    position, length = 0, len(text)
-    while position < length:
-        match = match_at(text, position)
-        assert match is not None
-        group = match.lastgroup
-        assert group is not None
-        start, position, end = position, match.end(), match.end(group)
-        if group == "word" or group == "sub" or group == "braced":
-            end += group == "braced"
-            if end - start > MAX_NAME:
-                raise LimitError(f"this name has {end - start:,} characters; the limit is {MAX_NAME}", Place(source, start, end))
-            typed = accent + text[start:end]
-            value = spelled.get(typed)
-            if value is None:
-                index = None if group == "word" else canonical_index(match[group])
-                value = spelled[typed] = spell(match["word"], index, accent)
-            accent, veil = "", plain
-            kinds.append("name")
-            values.append(value)
-            starts.append(start)
-            ends.append(end)
-            continue
-        if group == "space" or group == "comment" or group == "stop":
-            continue
-        kind, value_text = "", match[group]
-        if group == "symbol":
-            kind = _SYNONYMS.get(value_text, value_text)
-            if kind == "{":
-                braces.append(veil)
-                if veil != plain:
-                    veil = plain
-                    continue
-            elif kind == "}" and braces and (inside := braces.pop()) != plain:
-                if inside != dress and kinds[inside:] != ["name"]:
-                    hint = r"write \hat{x} + \hat{y}, or a name such as xhat"
-                    raise ReadingError("an accent stands on one name", Place(source, start, end), hint)
-                continue
-        elif group == "number":
-            kind = "number"
-        elif group in ("unisub", "under"):
-            if group == "unisub":
-                index = "".join(SUBSCRIPTS[c] for c in value_text)
-            else:
-                position, index = _subscript(tokens, start)
-                end = position
-            if kinds[-3:] == ["{", "name", "}"]:
-                for column in (kinds, values, starts, ends):
-                    del column[-3], column[-1]
-            if kinds and kinds[-1] == "name":
-                values[-1] = tokens.spelling(-1).with_subscript(index)
-                ends[-1] = end
-                continue
-            kind, value_text = "index", index
-        elif group == "unisuper":
-            raised = "".join(SUPERSCRIPTS[c] for c in value_text)
-            for kind, value_text in [("^", "^"), ("{", "{"), *_split_index(raised), ("}", "}")]:
-                kinds.append(kind)
-                values.append(spell(value_text) if kind == "name" else value_text)
-                starts.append(start)
-                ends.append(end)
-            continue
-        elif group == "command":
-            word = value_text[1:]
-            if word in FONTS or word.rstrip("*") in FONTS:
-                veil = dress if veil == plain else veil
-                continue
-            if word in ACCENTS:
-                accent, veil = accent + ACCENTS[word], len(kinds)
-                continue
-            if word in ("begin", "end"):
-                position, kind = _environment(tokens, start, position, word)
-                end = position
-                if not kind:
-                    continue
-                value_text = "matrix"
-            elif word in LETTERS or word in FUNCTION_COMMANDS:
-                word, end = _command_name(text, word, end)
-                position = max(position, end)
+    if len(source.text) > MAX_CHARACTERS:
+        raise LimitError(f"the text has {len(source.text):,} characters; the limit is {MAX_CHARACTERS:,}")
+    return _Lexer(source).run()
+
+
+_COUNTED, _DRESS = -1, -2
+"""Kinds of open braces: one that is a token, and a font's, which is none. An accent's is the number of its first token."""
+
+
+class _Lexer:
+    """Goes over a text once; what stands on a name that is still to come waits in ``accent`` and ``veil``."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.tokens = Tokens(source, [], [], [], [])
+        self.position = 0  # behind the match and its blanks
+        self.braces: list[int] = []
+        self.veil = _COUNTED  # what the next brace is
+        self.accent = ""  # to be put on the next name
+
+    def run(self) -> Tokens:
+        text, length, match_at = self.source.text, len(self.source.text), _TOKEN.match
+        kinds, values, starts, ends = self.tokens.kinds, self.tokens.values, self.tokens.starts, self.tokens.ends
+        spelled: dict[str, Spelling] = {}
+        readers = {
+            "symbol": self.symbol,
+            "number": self.number,
+            "unisub": self.subscript,
+            "under": self.subscript,
+            "unisuper": self.superscript,
+            "command": self.command,
+            "escape": self.character,
+            "other": self.character,
+        }
+        position = 0
+        while position < length:
+            match = match_at(text, position)
+            assert match is not None
+            group = match.lastgroup
+            assert group is not None
+            start, position, end = position, match.end(), match.end(group)
+            if group == "word" or group == "sub" or group == "braced":
+                end += group == "braced"
+                if end - start > MAX_NAME:
+                    raise LimitError(f"this name has {end - start:,} characters; the limit is {MAX_NAME}", Place(self.source, start, end))
+                typed = self.accent + text[start:end]
+                name = spelled.get(typed)
+                if name is None:
+                    index = None if group == "word" else canonical_index(match[group])
+                    name = spelled[typed] = spell(match["word"], index, self.accent)
+                self.accent, self.veil = "", _COUNTED
                 kinds.append("name")
-                values.append(spell(word, None, accent))
+                values.append(name)
                 starts.append(start)
                 ends.append(end)
-                accent, veil = "", plain
-                continue
-            elif word in SYMBOLS:
-                kind = SYMBOLS[word]
-            elif word in IGNORED:
-                if word in ("left", "right") and (match := _DELIMITER.match(text, position)):
-                    position = match.end()
-                continue
-            elif word in ("label", "tag", "tag*") and (match := _SKIPPED_GROUP.match(text, position)):
-                position = match.end()
-                continue
-            elif word in ("lbrace", "rbrace"):
-                kind = "(" if word == "lbrace" else ")"
-            else:
-                raise ReadingError(
-                    f"unknown command {value_text}",
-                    Place(source, start, end),
-                    suggest(word, [*LETTERS, *SYMBOLS, *FUNCTION_COMMANDS, *ACCENTS, *FONTS]),
-                )
-        elif group == "escape" and value_text[:2] in _ESCAPES:
-            kind = _ESCAPES[value_text[:2]]
-        elif value_text in CHARACTERS:
-            kind = CHARACTERS[value_text]
-        elif value_text in "·×⊙∘⊗⊘⊤":
-            kind = value_text
+            elif group not in _SKIPPED:
+                self.position = position
+                readers[group](match[group], start, end)
+                position = self.position
+        return self.tokens
+
+    def add(self, kind: str, value: Spelling | str, start: int, end: int) -> None:
+        """Append a token; only a name can bear a waiting accent."""
+        if kind == "name":
+            self.accent = ""
+        elif self.accent and kind != "{":
+            raise ReadingError("an accent stands on one name", Place(self.source, start, end), r"write \hat{x}, or a name such as xhat")
+        self.veil = _COUNTED
+        self.tokens.kinds.append(kind)
+        self.tokens.values.append(value)
+        self.tokens.starts.append(start)
+        self.tokens.ends.append(end)
+
+    def symbol(self, text: str, start: int, end: int) -> None:
+        kind = _SYNONYMS.get(text, text)
+        if kind == "{":
+            self.braces.append(self.veil)
+            if self.veil != _COUNTED:
+                self.veil = _COUNTED
+                return
+        elif kind == "}" and self.braces:
+            inside = self.braces.pop()
+            if inside >= 0 and self.tokens.kinds[inside:] != ["name"]:
+                hint = r"write \hat{x} + \hat{y}, or a name such as xhat"
+                raise ReadingError("an accent stands on one name", Place(self.source, start, end), hint)
+            if inside != _COUNTED:
+                return
+        self.add(kind, text, start, end)
+
+    def number(self, text: str, start: int, end: int) -> None:
+        self.add("number", text, start, end)
+
+    def subscript(self, text: str, start: int, end: int) -> None:
+        """A subscript that stands by itself: in Unicode, behind a font's brace or a superscript."""
+        kinds, values, starts, ends = self.tokens.kinds, self.tokens.values, self.tokens.starts, self.tokens.ends
+        if text == "_":
+            end, index = _subscript(self.tokens, start)
+            self.position = end
         else:
-            shown = value_text if value_text.isprintable() else f"U+{ord(value_text[-1]):04X}"
-            what = "control character" if unicodedata.category(value_text[-1]) in ("Cc", "Cf", "Cs") else "unexpected character"
-            raise ReadingError(f"{what} {shown}", Place(source, start, end), _CHARACTER_HINTS.get(value_text))
-        if accent and kind != "{":
-            raise ReadingError("an accent stands on one name", Place(source, start, end), r"write \hat{x}, or a name such as xhat")
-        veil = plain
-        kinds.append(kind)
-        values.append(value_text)
-        starts.append(start)
-        ends.append(end)
-    return tokens
+            index = "".join(SUBSCRIPTS[c] for c in text)
+        if kinds[-3:] == ["{", "name", "}"]:
+            for column in (kinds, values, starts, ends):
+                del column[-3], column[-1]
+        if kinds and kinds[-1] == "name":
+            values[-1], ends[-1] = self.tokens.spelling(-1).with_subscript(index), end
+        else:
+            self.add("index", index, start, end)
+
+    def superscript(self, text: str, start: int, end: int) -> None:
+        """A superscript in Unicode: the tokens of ``^{…}``."""
+        raised = "".join(SUPERSCRIPTS[c] for c in text)
+        for part in ("^", "{", *re.findall(r"[0-9]+|.", raised), "}"):
+            kind = "number" if part.isdecimal() else "name" if part.isalpha() else part
+            self.add(kind, spell(part) if kind == "name" else part, start, end)
+
+    def command(self, text: str, start: int, end: int) -> None:
+        word = text[1:]
+        if word in FONTS or word.rstrip("*") in FONTS:
+            self.veil = _DRESS if self.veil == _COUNTED else self.veil
+        elif word in ACCENTS:
+            self.accent, self.veil = self.accent + ACCENTS[word], len(self.tokens.kinds)
+        elif word in ("begin", "end"):
+            self.position, kind = _environment(self.tokens, start, self.position, word)
+            if kind:
+                self.add(kind, "matrix", start, self.position)
+        elif word in LETTERS or word in FUNCTION_COMMANDS:
+            word, end = _command_name(self.source.text, word, end)
+            self.position = max(self.position, end)
+            self.add("name", spell(word, None, self.accent), start, end)
+        elif word in SYMBOLS:
+            self.add(SYMBOLS[word], text, start, end)
+        elif word in IGNORED:
+            if word in ("left", "right"):
+                self.skip(_DELIMITER)
+        elif word in ("label", "tag", "tag*"):
+            self.skip(_GROUP)
+        elif word in ("lbrace", "rbrace"):
+            self.add("(" if word == "lbrace" else ")", text, start, end)
+        else:
+            hint = suggest(word, [*LETTERS, *SYMBOLS, *FUNCTION_COMMANDS, *ACCENTS, *FONTS])
+            raise ReadingError(f"unknown command {text}", Place(self.source, start, end), hint)
+
+    def skip(self, pattern: re.Pattern[str]) -> None:
+        """Pass over what follows, if it has a form."""
+        match = pattern.match(self.source.text, self.position)
+        if match is not None:
+            self.position = match.end()
+
+    def character(self, text: str, start: int, end: int) -> None:
+        if text[:2] in _ESCAPES:
+            self.add(_ESCAPES[text[:2]], text, start, end)
+        elif text in CHARACTERS:
+            self.add(CHARACTERS[text], text, start, end)
+        elif text in _SIGNS:
+            self.add(text, text, start, end)
+        else:
+            shown = text if text.isprintable() else f"U+{ord(text[-1]):04X}"
+            what = "control character" if unicodedata.category(text[-1]) in ("Cc", "Cf", "Cs") else "unexpected character"
+            raise ReadingError(f"{what} {shown}", Place(self.source, start, end), _CHARACTER_HINTS.get(text))
 
 
 def split_names(text: str) -> list[str]:
@@ -468,9 +494,11 @@ def split_names(text: str) -> list[str]:
     return [part.strip() for part in parts]
 
 
+_SKIPPED = frozenset({"space", "comment", "stop"})
+_SIGNS = frozenset("·×⊙∘⊗⊘⊤")
 _SYNONYMS = {":=": "=", "**": "^", ".T": "ᵀ", "...": "dots"}
 _DELIMITER = re.compile(r"\s*(?:\.|\\\{\s*(?=\\begin))")
-_SKIPPED_GROUP = re.compile(r"\s*\{[^{}]*\}")
+_GROUP = re.compile(r"\s*\{[^{}]*\}")
 _ESCAPES = {"\\\\": "\\\\", "\\|": "||", "\\{": "(", "\\}": ")", "\\&": "&"}
 _CHARACTER_HINTS = {
     '"': "names are written without quotation marks",
@@ -512,14 +540,6 @@ def _command_name(text: str, word: str, position: int) -> tuple[str, int]:
     while end < len(text) and text[end].isdecimal():
         end += 1
     return LETTERS.get(word, word) + text[position:end], end
-
-
-def _split_index(plain: str) -> list[tuple[str, str]]:
-    """Tokens of a superscript that was typed in Unicode."""
-    return [
-        ("number", part) if part.isdecimal() else ("name", part) if part.isalpha() else (part, part)
-        for part in re.findall(r"[0-9]+|.", plain)
-    ]
 
 
 def _environment(tokens: Tokens, start: int, position: int, word: str) -> tuple[int, str]:
