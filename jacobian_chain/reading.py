@@ -291,7 +291,7 @@ class _Builder:
     def define(self, name: str, equation: Equation) -> None:
         """Append the steps of one equation; the last bears its name."""
         nodes = self.program.nodes
-        results: list[Fraction | _Sum | None] = []
+        results: list[Operand | None] = []
         low = equation.low
         self.applied = {}  # not shared between equations: a named value can be held free, and its double must not be
         for k in range(low, equation.root + 1):
@@ -299,28 +299,28 @@ class _Builder:
         result = results[-1]
         assert result is not None
         node = nodes[equation.root]
-        value = None if isinstance(result, Fraction) else result.single()
+        value = _single(result)
         if value is not None and value >= len(self.leaves) and not self.names[value]:
             self.names[value] = name
             self.values[name] = value
             if self.declared.get(name) == SCALAR:
                 self.scalars.add(value)
         else:
-            self.append(_number_step(result) if isinstance(result, Fraction) else result.as_step(), node, name)
+            self.append(_step_of(result), node, name)
 
-    def combine(self, node: Node, results: list[Fraction | _Sum | None], low: int) -> Fraction | _Sum | None:
+    def combine(self, node: Node, results: list[Operand | None], low: int) -> Operand | None:
         """The number or linear combination that a node stands for, None for a function; new layers become steps."""
         kind = node.kind
         if kind == "name":
             value = self.values.get(node.value)
             if value is None:
                 raise self.unknown_name(node)
-            return _Sum(value)
+            return value
         if kind == "function":
             return None
         if kind == "number":
             return self.read_number(node)
-        operands: list[Fraction | _Sum] = []
+        operands: list[Operand] = []
         for k in node.args:
             operand = results[k - low]
             if operand is not None:
@@ -360,20 +360,20 @@ class _Builder:
             raise LimitError(f"the number that comes out here has more than {MAX_DIGITS} digits", self.place(node))
         return number
 
-    def scaled(self, number: Fraction, operand: Fraction | _Sum, node: Node) -> Fraction | _Sum:
+    def scaled(self, number: Fraction, operand: Operand, node: Node) -> Operand:
         if isinstance(operand, Fraction):
             return self.bounded(number * operand, node)
-        operand.scale(number)
-        self.bounded(operand.factor, node)
-        return operand
+        scaled = _as_sum(operand).scale(number)
+        self.bounded(scaled.factor, node)
+        return scaled
 
-    def add(self, node: Node, left: Fraction | _Sum, right: Fraction | _Sum, minus: bool) -> Fraction | _Sum:
+    def add(self, node: Node, left: Operand, right: Operand, minus: bool) -> Operand:
         if isinstance(left, Fraction) and isinstance(right, Fraction):
             return self.bounded(left - right if minus else left + right, node)
-        one, other = (_Sum(self.append(_number_step(side), node)) if isinstance(side, Fraction) else side for side in (left, right))
+        one, other = (_Sum(self.append(_step_of(side), node)) if isinstance(side, Fraction) else _as_sum(side) for side in (left, right))
         return one.add(other.scale(Fraction(-1)) if minus else other)
 
-    def call(self, node: Node, operands: list[Fraction | _Sum]) -> _Sum:
+    def call(self, node: Node, operands: list[Operand]) -> int:
         """A layer applied: a new step, or the step of this equation that applied it to the same values before."""
         function = self.program.nodes[node.args[0]]
         if function.kind != "function":
@@ -391,14 +391,15 @@ class _Builder:
         known = self.applied.get((key, inputs))
         if known is None:
             known = self.applied[key, inputs] = self.append(Step("layer", key, inputs), node)
-        return _Sum(known)
+        return known
 
-    def multiply(self, node: Node, left: Fraction | _Sum, right: Fraction | _Sum) -> Fraction | _Sum:
+    def multiply(self, node: Node, left: Operand, right: Operand) -> Operand:
         if isinstance(left, Fraction):
             return self.scaled(left, right, node)
         if isinstance(right, Fraction):
             return self.scaled(right, left, node)
-        for scalar, array in ((left, right), (right, left)):
+        one, other = _as_sum(left), _as_sum(right)
+        for scalar, array in ((one, other), (other, one)):
             if all(value in self.scalars for _, value in scalar.terms):
                 factor, scalar.factor = scalar.factor, ONE
                 inputs = self.materialize(scalar, node), self.materialize(array, node)
@@ -417,12 +418,10 @@ class _Builder:
             raise ReadingError(f"a number's exponent is a whole number up to {MAX_EXPONENT}", self.place(node))
         return self.bounded(Fraction(base ** int(exponent)), node)
 
-    def materialize(self, operand: Fraction | _Sum, node: Node) -> int:
+    def materialize(self, operand: Operand, node: Node) -> int:
         """The value that an argument is; a number or a combination becomes a step."""
-        if isinstance(operand, Fraction):
-            return self.append(_number_step(operand), node)
-        value = operand.single()
-        return self.append(operand.as_step(), node) if value is None else value
+        value = _single(operand)
+        return self.append(_step_of(operand), node) if value is None else value
 
     def append(self, step: Step, node: Node, name: str = "") -> int:
         value = len(self.names)
@@ -490,8 +489,24 @@ _DESCRIPTIONS = {
 }
 
 
-def _number_step(number: Fraction) -> Step:
-    return Step("number", "", (), (number,))
+Operand = Fraction | int | _Sum
+"""What a part of an expression is while it is read: a number, a value of the tape, a linear combination of values."""
+
+
+def _as_sum(operand: int | _Sum) -> _Sum:
+    return _Sum(operand) if isinstance(operand, int) else operand
+
+
+def _single(operand: Operand) -> int | None:
+    """The value that an operand is, if it is one."""
+    if isinstance(operand, int):
+        return operand
+    return operand.single() if isinstance(operand, _Sum) else None
+
+
+def _step_of(operand: Operand) -> Step:
+    """The step that computes an operand."""
+    return Step("number", "", (), (operand,)) if isinstance(operand, Fraction) else _as_sum(operand).as_step()
 
 
 def _is_letter(key: str) -> bool:

@@ -19,6 +19,8 @@ BLOCKS_A_LINE = 4
 
 _SCALAR_KINDS = frozenset({"identity", "multiple", "times"})
 
+_READY = frozenset({"partial", "total", "scale", "product"})
+
 RUN = 64
 """How many short pieces are worth joining."""
 
@@ -155,6 +157,10 @@ class Composer:
     def _emit(self, root: int) -> list[str]:
         """The pieces of a product or sum without its coefficient; shared parts are ready, the rest is laid flat."""
         maps, texts, signs = self.maps, self.texts, self.writer.signs
+        if maps[root].kind == "product":
+            row = [texts[factor] for factor in maps[root].args if maps[factor].kind in _READY]
+            if len(row) == len(maps[root].args) == 2 and row[0] and row[1]:
+                return [*row[0], self.separator, *row[1]]
         parts: list[str] = []
         stack: list[int | str] = [root]
         while stack:
