@@ -6,6 +6,7 @@ The LaTeX is what KaTeX, MathJax and TeX have in common: no macros, no raw Greek
 from __future__ import annotations
 
 import unicodedata
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from fractions import Fraction
 from typing import NamedTuple
@@ -32,6 +33,9 @@ Pieces = Sequence[str]
 class Signs(NamedTuple):
     """The fixed pieces of a language."""
 
+    partial: str
+    upright: str
+    nabla: str
     dot: str
     space: str
     transpose: str
@@ -44,34 +48,93 @@ class Signs(NamedTuple):
     bar: str
 
 
-class LatexWriter:
-    """LaTeX, for inside of a display."""
+class _Writer(ABC):
+    """What all languages have in common: names are written once, and a symbol has the same parts everywhere."""
 
-    signs = Signs(r" \cdot ", " ", r"^{\top}", "I", r"\mathrm{Id}", "1", "0", r"\left( ", r" \right)", r" \,\middle\vert\, ")
+    signs: Signs
+    stacks_fractions: bool  # or writes them on one line, where an evaluation point needs brackets around them
 
     def __init__(self, index: str = "as-typed") -> None:
         self.index = index
         self._names: dict[Spelling, str] = {}
 
     def name(self, spelling: Spelling) -> str:
-        r"""A name with its accent and index.
-
-        >>> LatexWriter().name(Spelling("θ1", "θ", "", "1")), LatexWriter("super").name(Spelling("hprev2", "hprev", "", "2"))
-        ('\\theta_{1}', '\\mathrm{hprev}^{2}')
-        """
+        """A name with its accent and index."""
         known = self._names.get(spelling)
         if known is None:
             known = self._names[spelling] = self._name(spelling)
         return known
+
+    def is_raised(self, spelling: Spelling) -> bool:
+        """Whether a name's index stands above; one that has an index below too keeps it there."""
+        return (spelling.raised if self.index == "as-typed" else self.index == "super") and not spelling.upper
+
+    def symbol(self, symbol: Symbol) -> str:
+        """A factor."""
+        of = self.vec(self.name(symbol.of)) if symbol.vec_of else self.name(symbol.of)
+        at = None if symbol.at is None else f"({', '.join(map(self.name, symbol.at))})"
+        if symbol.kind == "slot":
+            text = f"{self.below_operator(self.signs.partial.strip(), str(symbol.slot))} {of}"
+            return text if at is None else f"({text}){at}"
+        by = self.vec(self.name(symbol.by[0])) if symbol.vec_by else ", ".join(map(self.name, symbol.by))
+        if symbol.kind == "∂" or symbol.kind == "d":
+            sign = self.signs.partial if symbol.kind == "∂" else self.signs.upright
+            text = self.fraction(sign + of, sign + (f"({by})" if len(symbol.by) > 1 else by))
+            return text if at is None else f"{text}{at}" if self.stacks_fractions else f"({text}){at}"
+        head = "J" if symbol.kind == "J" else self.signs.nabla
+        if at is None:
+            return f"{self.below_operator(head, by)} {of}"
+        return f"({head} {of}){at}" if len(symbol.at or ()) == 1 else f"({self.below_operator(head, by)} {of}){at}"
+
+    @abstractmethod
+    def _name(self, spelling: Spelling) -> str: ...
+
+    @abstractmethod
+    def vec(self, matrix: str) -> str:
+        """A matrix as the vector of its columns."""
+
+    @abstractmethod
+    def fraction(self, above: str, below: str) -> str:
+        """One text over another."""
+
+    @abstractmethod
+    def below_operator(self, operator: str, index: str) -> str:
+        """An operator with what it differentiates by."""
+
+
+class LatexWriter(_Writer):
+    r"""LaTeX, for inside of a display.
+
+    >>> LatexWriter().name(Spelling("θ1", "θ", "", "1")), LatexWriter("super").name(Spelling("hprev2", "hprev", "", "2"))
+    ('\\theta_{1}', '\\mathrm{hprev}^{2}')
+    >>> x, f = Spelling("x2", "x", "", "2"), Spelling("f3", "f", "", "3")
+    >>> LatexWriter().symbol(Symbol("J", f, (x,), 0, (x,))), LatexWriter().symbol(Symbol("∂", f, (x,)))
+    ('(J f_{3})(x_{2})', '\\frac{\\partial f_{3}}{\\partial x_{2}}')
+    """
+
+    stacks_fractions = True
+    signs = Signs(
+        r"\partial ",
+        r"\mathrm{d} ",
+        r"\nabla",
+        r" \cdot ",
+        " ",
+        r"^{\top}",
+        "I",
+        r"\mathrm{Id}",
+        "1",
+        "0",
+        r"\left( ",
+        r" \right)",
+        r" \,\middle\vert\, ",
+    )
 
     def _name(self, spelling: Spelling) -> str:
         text = self._word(spelling.base)
         for mark in spelling.accent:
             text = f"\\{_LATEX_ACCENTS.get(mark, 'hat')}{{{text}}}"
         if spelling.suffix:
-            raised = spelling.raised if self.index == "as-typed" else self.index == "super"
-            mark = "^" if raised and not spelling.upper else "_"
-            text += f"{mark}{{{self._index(spelling.suffix)}}}"
+            text += f"{'^' if self.is_raised(spelling) else '_'}{{{self._index(spelling.suffix)}}}"
         if spelling.upper:
             text += f"^{{({self._index(spelling.upper)})}}"
         return text
@@ -109,30 +172,17 @@ class LatexWriter:
             f"{part} " if part[-1:].isalpha() and part[:1] == "\\" and k + 1 < len(parts) else part for k, part in enumerate(parts)
         )
 
-    def symbol(self, symbol: Symbol) -> str:
-        r"""A factor.
-
-        >>> x, f = Spelling("x2", "x", "", "2"), Spelling("f3", "f", "", "3")
-        >>> LatexWriter().symbol(Symbol("J", f, (x,), 0, (x,))), LatexWriter().symbol(Symbol("∂", f, (x,)))
-        ('(J f_{3})(x_{2})', '\\frac{\\partial f_{3}}{\\partial x_{2}}')
-        """
-        of = self.vec(self.name(symbol.of)) if symbol.vec_of else self.name(symbol.of)
-        at = "" if symbol.at is None else f"({', '.join(map(self.name, symbol.at))})"
-        if symbol.kind == "slot":
-            return f"(\\partial_{{{symbol.slot}}} {of}){at}" if at else f"\\partial_{{{symbol.slot}}} {of}"
-        by = self.vec(self.name(symbol.by[0])) if symbol.vec_by else ", ".join(map(self.name, symbol.by))
-        if symbol.kind in ("∂", "d"):
-            sign = r"\partial" if symbol.kind == "∂" else r"\mathrm{d}"
-            below = f"({by})" if len(symbol.by) > 1 else by
-            return f"\\frac{{{sign} {of}}}{{{sign} {below}}}{at}"
-        head = "J" if symbol.kind == "J" else r"\nabla"
-        if not at:
-            return f"{head}_{{{by}}} {of}"
-        return f"({head} {of}){at}" if len(symbol.at or ()) == 1 else f"({head}_{{{by}}} {of}){at}"
-
     def vec(self, matrix: str) -> str:
         """A matrix as the vector of its columns."""
         return f"\\operatorname{{vec}} {matrix}"
+
+    def fraction(self, above: str, below: str) -> str:
+        """One text over another."""
+        return f"\\frac{{{above}}}{{{below}}}"
+
+    def below_operator(self, operator: str, index: str) -> str:
+        """An operator with what it differentiates by."""
+        return f"{operator}_{{{index}}}"
 
     def transposed(self, text: str, symbol: Symbol | None = None) -> str:
         """The transpose of a written factor."""
@@ -188,29 +238,26 @@ TERMINAL_COLUMNS = 100
 """Rows of blocks that are longer have one block a line."""
 
 
-class TextWriter:
-    """Unicode for a terminal; with ``ascii`` nothing outside of ASCII."""
+class TextWriter(_Writer):
+    """Unicode for a terminal; with ``ascii`` nothing outside of ASCII.
+
+    >>> theta = Spelling("θ1", "θ", "", "1", True)
+    >>> TextWriter().name(theta), TextWriter("sub").name(theta), TextWriter("sub", ascii=True).name(theta)
+    ('θ¹', 'θ₁', 'theta1')
+    >>> x, f = Spelling("x2", "x", "", "2"), Spelling("f3", "f", "", "3")
+    >>> TextWriter().symbol(Symbol("J", f, (x,))), TextWriter(ascii=True).symbol(Symbol("∂", f, (x,)))
+    ('J_x₂ f₃', 'partial f3/partial x2')
+    """
+
+    stacks_fractions = False
 
     def __init__(self, index: str = "as-typed", ascii: bool = False) -> None:
-        self.index = index
+        super().__init__(index)
         self.ascii = ascii
-        self._names: dict[Spelling, str] = {}
         if ascii:
-            self.signs = Signs(" * ", " * ", "^T", "I", "Id", "1", "0", "( ", " )", "  |  ")
+            self.signs = Signs("partial ", "d", "nabla", " * ", " * ", "^T", "I", "Id", "1", "0", "( ", " )", "  |  ")
         else:
-            self.signs = Signs(" · ", " · ", "ᵀ", "I", "Id", "1", "0", "( ", " )", "  │  ")
-
-    def name(self, spelling: Spelling) -> str:
-        """A name with its accent and index.
-
-        >>> theta = Spelling("θ1", "θ", "", "1", True)
-        >>> TextWriter().name(theta), TextWriter("sub").name(theta), TextWriter("sub", ascii=True).name(theta)
-        ('θ¹', 'θ₁', 'theta1')
-        """
-        known = self._names.get(spelling)
-        if known is None:
-            known = self._names[spelling] = self._name(spelling)
-        return known
+            self.signs = Signs("∂", "d", "∇", " · ", " · ", "ᵀ", "I", "Id", "1", "0", "( ", " )", "  │  ")
 
     def _name(self, spelling: Spelling) -> str:
         if self.ascii:
@@ -223,7 +270,7 @@ class TextWriter:
                 + (f"^{{({to_ascii(spelling.upper)})}}" if spelling.upper else "")
             )
         text = spelling.base + spelling.accent
-        raised = (spelling.raised if self.index == "as-typed" else self.index == "super") and not spelling.upper
+        raised = self.is_raised(spelling)
         table = _SUPERSCRIPT if raised else _SUBSCRIPT
         if spelling.suffix:
             small = "".join(table.get(c, "\0") for c in spelling.suffix)
@@ -233,34 +280,19 @@ class TextWriter:
         small = "".join(_SUPERSCRIPT.get(c, "\0") for c in above)
         return text + (small if "\0" not in small else f"^{{{above}}}")
 
-    def symbol(self, symbol: Symbol) -> str:
-        """A factor.
-
-        >>> x, f = Spelling("x2", "x", "", "2"), Spelling("f3", "f", "", "3")
-        >>> TextWriter().symbol(Symbol("J", f, (x,))), TextWriter(ascii=True).symbol(Symbol("∂", f, (x,)))
-        ('J_x₂ f₃', 'partial f3/partial x2')
-        """
-        of = self.vec(self.name(symbol.of)) if symbol.vec_of else self.name(symbol.of)
-        at = "" if symbol.at is None else f"({', '.join(map(self.name, symbol.at))})"
-        partial, nabla = ("partial ", "nabla") if self.ascii else ("∂", "∇")
-        if symbol.kind == "slot":
-            text = f"{partial.strip()}_{symbol.slot} {of}" if self.ascii else f"∂{_SUBSCRIPT.get(str(symbol.slot), f'_{symbol.slot}')} {of}"
-            return f"({text}){at}" if at else text
-        by = self.vec(self.name(symbol.by[0])) if symbol.vec_by else ", ".join(map(self.name, symbol.by))
-        if symbol.kind in ("∂", "d"):
-            sign = partial if symbol.kind == "∂" else "d"
-            below = f"({by})" if len(symbol.by) > 1 else by
-            text = f"{sign}{of}/{sign}{below}"
-            return f"({text}){at}" if at else text
-        head = "J" if symbol.kind == "J" else nabla
-        index = f"_{{{by}}}" if len(symbol.by) > 1 or symbol.vec_by else f"_{by}"
-        if not at:
-            return f"{head}{index} {of}"
-        return f"({head} {of}){at}" if len(symbol.at or ()) == 1 else f"({head}{index} {of}){at}"
-
     def vec(self, matrix: str) -> str:
         """A matrix as the vector of its columns."""
         return f"vec({matrix})"
+
+    def fraction(self, above: str, below: str) -> str:
+        """One text over another."""
+        return f"{above}/{below}"
+
+    def below_operator(self, operator: str, index: str) -> str:
+        """An operator with what it differentiates by."""
+        if index.isdecimal() and not self.ascii:
+            return operator + "".join(_SUBSCRIPT[digit] for digit in index)
+        return f"{operator}_{{{index}}}" if "," in index or "(" in index else f"{operator}_{index}"
 
     def transposed(self, text: str, symbol: Symbol | None = None) -> str:
         """The transpose of a written factor."""
