@@ -1,6 +1,6 @@
 """A derivation as plain data, for other programs.
 
-The object is stable: fields may be added, none is renamed or removed.
+The object is stable: fields may be added, none is renamed or removed. Both layouts at once are a list of two objects.
 
 ``composition``
     ``values``: for each value its ``name`` (null where the text gives none), ``shape`` (rows and columns, as text), whether
