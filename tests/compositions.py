@@ -193,7 +193,10 @@ def problems(draw: st.DrawFn) -> Problem:
     if draw(st.booleans()) and count > 2:
         wrt.append(f"x{draw(st.integers(1, count - 2))}")
     wrt = draw(st.permutations(wrt))[: draw(st.integers(1, len(wrt)))]
-    declarations = [f"{name}: {'scalar' if size == 1 else size}" for name, size in sizes.items()]
+    # a matrix with one row has the entries of a column, on vec; all values of one size are the same kind of array
+    matrices = draw(st.sets(st.sampled_from([2, 3])))
+    shapes = {1: "scalar", **{size: f"1 x {size}" if size in matrices else str(size) for size in (2, 3)}}
+    declarations = [f"{name}: {shapes[size]}" for name, size in sizes.items()]
     equations = [f"{name} = {write(tree)}" for name, tree in trees.items()]
     text = "; ".join([*declarations, *draw(st.permutations(equations))])
     return Problem(text, layers, leaves, wrt, trees, output, sizes)

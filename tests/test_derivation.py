@@ -109,8 +109,10 @@ def check_print(page: Page, problem: Problem, numbers: Numbers, expected: dict[s
             known[name] = entries[0]
         text = writer.name(page.labels.value(value)) if name else write_value(tape, value, writer, page.labels)
         column = sympy.Matrix(entries)
-        for form, matrix in ((text, column), (f"({text})", column), (f"{text}^{{\\top}}", column.T), (f"({text})^{{\\top}}", column.T)):
-            known[f"value:{form}"] = matrix[0] if len(entries) == 1 else matrix
+        for base in (text, f"({text})"):
+            for form in (base, writer.vec(base), f"({writer.vec(base)})"):
+                known[f"value:{form}"] = entries[0] if len(entries) == 1 else column
+                known[f"value:{form}^{{\\top}}"] = entries[0] if len(entries) == 1 else column.T
     totals: dict[tuple[int, int], sympy.Matrix] = {}
     transposes = page.layout.transposes(tape.shapes[derivation.output])
 
