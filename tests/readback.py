@@ -126,6 +126,9 @@ class _Reader:
         tokens = self.program.tokens
         first, last = self.program.nodes[unit[0]], self.program.nodes[unit[-1]]
         start = tokens.starts[first.start]
+        font = "\\operatorname{"  # the braces of a font are no tokens
+        if self.latex[:start].endswith(font):
+            start -= len(font)
         text = self.latex[start : tokens.ends[last.end - 1]]
         try:
             node = self.page.read(text)
