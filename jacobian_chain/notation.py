@@ -526,6 +526,8 @@ def _read_variables(program: Program, operator: Node) -> tuple[tuple[Spelling, .
     if index.startswith("{"):
         index = index[1:-1]
     bare = index.removeprefix(r"\operatorname{vec}")
+    if bare != index:
+        bare = bare.strip().removeprefix("(").removesuffix(")")
     keys = [read_key(part) for part in split_names(bare)]
     names = tuple(spell(key) for key in keys if key is not None)
     return (names if len(names) == len(keys) else None), bare != index

@@ -174,7 +174,7 @@ class LatexWriter(_Writer):
 
     def vec(self, matrix: str) -> str:
         """A matrix as the vector of its columns."""
-        return f"\\operatorname{{vec}} {matrix}"
+        return f"\\operatorname{{vec}}({matrix})"
 
     def fraction(self, above: str, below: str) -> str:
         """One text over another."""

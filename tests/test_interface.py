@@ -53,7 +53,7 @@ def test_layouts_of_one_derivation() -> None:
     direct = derive("L = ℓ(W); W: m x n", wrt="W")
     assert str(direct.blocks["W"].shape) == "n x m"
     assert str(direct.in_layout("mixed").blocks["W"].shape) == "m x n"
-    assert direct.latex(vec=True).startswith(r"\frac{\mathrm{d} L}{\mathrm{d} \operatorname{vec} W}")
+    assert direct.latex(vec=True).startswith(r"\frac{\mathrm{d} L}{\mathrm{d} \operatorname{vec}(W)}")
     matrix = derive("Z = F(t); t: scalar; Z: p x q", wrt="t")
     assert str(matrix.blocks["t"].shape) == "p x q"
     assert matrix.to_json()["blocks"][0]["shape"] == ["p", "q"]
