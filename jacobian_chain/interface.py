@@ -172,7 +172,6 @@ class Blocks(Mapping[str, Block]):
 
     def __init__(self, jacobian: Jacobian) -> None:
         tape = jacobian.derivation.tape
-        self._tape = tape
         self._blocks = {tape.names[value]: Block(jacobian, k) for k, value in enumerate(jacobian.derivation.variables)}
 
     def __getitem__(self, name: str) -> Block:

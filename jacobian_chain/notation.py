@@ -239,7 +239,7 @@ class Page:
         scalar = self.tape.shapes[derivation.output].is_scalar
         if notation.scalar_only and not scalar:
             name = labels.value(derivation.output).key
-            raise OptionError(f"the notation {notation.name} is for scalar outputs, and {name} is none", hint="use --notation jacobian")
+            raise OptionError(f"the notation {notation.name} is for scalar outputs, and {name} is none", hint="use the notation jacobian")
         self.matrix_form = matrix_form(derivation, layout, vec)
         self.notices: list[str] = []
         self._pointed: set[tuple[int, int]] = set()
