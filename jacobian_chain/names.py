@@ -6,7 +6,7 @@ over the tokens before they are parsed and leaves no such question open.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import NamedTuple
 
 from jacobian_chain.errors import Notice, ReadingError, Source
@@ -49,12 +49,14 @@ class Names:
     """Keys of the names that are values, that the text declares or defines, and how each name was first typed.
 
     ``layers`` are names that are known not to be values, even where they stand without brackets, as in ``J_x f``.
+    ``given`` are all names that the problem has: a superscript that makes one of them is an index, whatever else it could be.
     """
 
     def __init__(self, values: Collection[str] = (), layers: Collection[str] = (), known: Collection[str] = ()) -> None:
         self.values = set(values)
         self.layers = frozenset(layers).difference(values)
         self.declared = {*values, *layers, *known}
+        self.given = frozenset(self.declared)
         self.spellings: dict[str, Spelling] = {}
         self.notices: list[Notice] = []
 
@@ -128,7 +130,11 @@ def is_membership(tokens: Tokens, i: int, end: int) -> bool:
     return tokens.spelling(i + 1).key == "R"
 
 
-def resolve(tokens: Tokens, ranges: Iterable[tuple[int, int]], names: Names) -> tuple[Tokens, list[Segment]]:
+Outline = Callable[[Tokens, int, int], Segment]
+"""What makes a segment of the tokens of a statement."""
+
+
+def resolve(tokens: Tokens, ranges: Iterable[tuple[int, int]], names: Names, outline: Outline = outline) -> tuple[Tokens, list[Segment]]:
     """Tokens and statements with superscript indices joined to their names and run-together words split.
 
     Raises:
@@ -137,10 +143,10 @@ def resolve(tokens: Tokens, ranges: Iterable[tuple[int, int]], names: Names) -> 
     segments = [outline(tokens, start, end) for start, end in ranges]
     joined = _find_indices(tokens, segments, names)
     if joined:
-        tokens, segments = _replace(tokens, segments, {i: ((_raise(tokens, s),), s.end) for i, s in joined.items()})
+        tokens, segments = _replace(tokens, segments, {i: ((_raise(tokens, s),), s.end) for i, s in joined.items()}, outline)
     splits = _find_products(tokens, segments, names)
     if splits:
-        tokens, segments = _replace(tokens, segments, {i: (parts, i + 1) for i, parts in splits.items()})
+        tokens, segments = _replace(tokens, segments, {i: (parts, i + 1) for i, parts in splits.items()}, outline)
     _find_values(tokens, segments, names)
     return tokens, segments
 
@@ -244,6 +250,9 @@ def _judge(
         name, key = tokens.spelling(found.base), _raise(tokens, found).key
         if found.base in joined or is_function(name):
             continue
+        if key in names.given or (len(name.base) > 1 and key[:1] in names.given and key[1:] in names.given):  # the latter is JL^3
+            joined[found.base] = found
+            continue
         sibling = found.suffix.isdecimal() and (name.key in families or not named.isdisjoint((name.key + "0", name.key + "1")))
         if found.suffix in ("0", "1") or key in certain:
             joined[found.base] = found
@@ -336,7 +345,7 @@ def _find_values(tokens: Tokens, segments: list[Segment], names: Names) -> None:
 
 
 def _replace(
-    tokens: Tokens, segments: list[Segment], replacements: dict[int, tuple[tuple[Spelling, ...], int]]
+    tokens: Tokens, segments: list[Segment], replacements: dict[int, tuple[tuple[Spelling, ...], int]], outline: Outline
 ) -> tuple[Tokens, list[Segment]]:
     """Tokens in which each replaced name token, with what follows up to an end, gives way to other names."""
     result = Tokens(tokens.source, [], [], [], [])

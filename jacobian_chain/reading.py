@@ -486,6 +486,7 @@ _DESCRIPTIONS = {
     "column": "a column of blocks",
     "tuple": "a list of values here",
     "dots": "dots",
+    "at": "an evaluation bar",
 }
 
 

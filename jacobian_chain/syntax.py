@@ -9,12 +9,13 @@ Precedence, tightest first: postfix (``^T``, ``^-1``, ``^k``, ``'``), a function
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from jacobian_chain.errors import LimitError, Notice, Place, ReadingError, Source, suggest
-from jacobian_chain.names import CLOSING, FUNCTION_KEYS, OPENING, Names, Segment, is_function, resolve
+from jacobian_chain.names import CLOSING, FUNCTION_KEYS, OPENING, Names, Segment, is_function, outline, resolve, superscript_at
 from jacobian_chain.tokens import Spelling, Tokens, tokenize
 
 MAX_TOKENS = 5_000_000
@@ -25,9 +26,10 @@ class Node(NamedTuple):
     r"""One node. ``args`` are indices of earlier nodes, ``start`` and ``end`` are tokens (half-open).
 
     Kinds: ``name number function call tuple row column beside stack add subtract negate product divide elementwise power
-    epower transpose prime norm absolute dots``. ``value`` is the key, the number, the sign as typed or the norm's order;
+    epower transpose prime norm absolute dots at``. ``value`` is the key, the number, the sign as typed or the norm's order;
     the first argument of a ``call`` is its function. ``row`` and ``column`` are blocks between bars, ``&`` and ``\\``;
-    ``beside`` and ``stack`` are ``[A, B]`` and ``[A; B]``.
+    ``beside`` and ``stack`` are ``[A, B]`` and ``[A; B]``. ``at`` is ``…|_{x}``, its value what stands below the bar.
+    ``bracketed`` says that brackets or braces stand around the node.
     """
 
     kind: str
@@ -35,6 +37,7 @@ class Node(NamedTuple):
     args: tuple[int, ...]
     start: int
     end: int
+    bracketed: bool = False
 
 
 class Declaration(NamedTuple):
@@ -61,6 +64,22 @@ class Equation(NamedTuple):
     end: int
 
 
+class Link(NamedTuple):
+    """One side of an equality: the nodes ``low`` to ``root``, the tokens ``start`` to ``end``."""
+
+    low: int
+    root: int
+    start: int
+    end: int
+
+
+class Chain(NamedTuple):
+    """``A = B = C``, or an expression by itself. ``name`` is the token of a lone name that stands left of the first ``=``."""
+
+    name: int | None
+    links: tuple[Link, ...]
+
+
 class Program(NamedTuple):
     """A text that was read: tokens with their names resolved, statements, the nodes of all expressions."""
 
@@ -74,7 +93,7 @@ class Program(NamedTuple):
         """Choices that were made in reading."""
         return self.names.notices
 
-    def place(self, node: Node | Declaration | Equation) -> Place:
+    def place(self, node: Node | Declaration | Equation | Link) -> Place:
         """Where a node stands in the text."""
         return self.tokens.place(node.start, max(node.start, node.end - 1))
 
@@ -124,6 +143,112 @@ def read_expression(source: Source, values: Collection[str] = (), layers: Collec
     root = parser.expression(segment.start, segment.end)
     equation = Equation(None, None, 0, root, segment.start, segment.end)
     return Program(tokens, (equation,), parser.nodes, names)
+
+
+def read_chains(
+    source: Source,
+    values: Collection[str] = (),
+    layers: Collection[str] = (),
+    known: Collection[str] = (),
+    aliases: Sequence[tuple[Tokens, Spelling]] = (),
+) -> tuple[Program, tuple[Chain, ...]]:
+    r"""Lines of chained equalities, as a hand-derived answer has them; each side may be a row of blocks.
+
+    Args:
+        source: the text.
+        values: keys of names that are values of the problem.
+        layers: keys of names that are layers.
+        known: keys of other names that the problem has, those of operators included.
+        aliases: what stands for a name, however it looks, and that name.
+
+    Raises:
+        ReadingError: with the place and a guess.
+
+    >>> program, chains = read_chains(Source(r"y = A B \\ = C | D"))
+    >>> [(link.start, link.end) for link in chains[0].links]
+    [(0, 1), (2, 4), (6, 9)]
+    """
+    tokens = _tokenize(source)
+    for form, name in aliases:
+        tokens = _substitute(tokens, form, name)
+    ranges = _split(tokens)
+    if not ranges:
+        raise ReadingError("the answer is empty", Place(source, 0, 0), r"type a formula such as J_{x_2} L_2 \cdot J_{x_1} L_1")
+    names = Names(values, layers, known)
+    tokens, segments = resolve(tokens, ranges, names, _outline_chain)
+    parser = _Parser(tokens, names)
+    chains = tuple(_read_chain(parser, segment) for segment in segments)
+    return Program(tokens, (), parser.nodes, names), chains
+
+
+def _outline_chain(tokens: Tokens, start: int, end: int) -> Segment:
+    """The segment of a chain: only a lone name left of the first '=' is one that the line can define."""
+    segment = outline(tokens, start, end)
+    if segment.mark > start and tokens.kinds[segment.mark] == "=" and tokens.kinds[start] == "name":
+        found = superscript_at(tokens, start, segment.mark)
+        if segment.mark == start + 1 or (found is not None and tokens.kinds[start + 1] == "^" and found.end == segment.mark):
+            return segment
+    return Segment(start, end, start - 1, frozenset())
+
+
+def _read_chain(parser: _Parser, segment: Segment) -> Chain:
+    """The links of one line or several that go on with '='."""
+    tokens, kinds = parser.tokens, parser.tokens.kinds
+    cuts, depth = [segment.start - 1], 0
+    for i in range(segment.start, segment.end):
+        depth += (kinds[i] in OPENING) - (kinds[i] in CLOSING)
+        if kinds[i] == "=" and depth == 0:
+            cuts.append(i)
+    cuts.append(segment.end)
+    links = []
+    for k, (before, end) in enumerate(itertools.pairwise(cuts)):
+        start = before + 1
+        while start < end and kinds[start] in _BLANK:
+            start += 1
+        while end > start and (kinds[end - 1] in _BLANK or kinds[end - 1] == ","):
+            end -= 1
+        if start == end:
+            if k == 0 and len(cuts) > 2:
+                continue  # the line goes on from the one before it
+            raise ReadingError("expected an expression after '='", tokens.place(before))
+        low = len(parser.nodes)
+        links.append(Link(low, parser.expression(start, end, blocks=True), start, end))
+    name = segment.start if segment.mark == segment.start + 1 and len(links) > 1 else None
+    return Chain(name, tuple(links))
+
+
+def _substitute(tokens: Tokens, form: Tokens, name: Spelling) -> Tokens:
+    """Tokens in which every place that reads like ``form``, braces apart, is one name."""
+    wanted = [(kind, _text(form, i)) for i, kind in enumerate(form.kinds) if kind not in "{}"]
+    places = [i for i, kind in enumerate(tokens.kinds) if kind not in "{}"]
+    present = [(tokens.kinds[i], _text(tokens, i)) for i in places]
+    result = Tokens(tokens.source, [], [], [], [])
+    done, k = 0, 0  # tokens that are copied or replaced already, position in ``places``
+    while k + len(wanted) <= len(places):
+        first, last = places[k], places[k + len(wanted) - 1]
+        if present[k] != wanted[0] or present[k : k + len(wanted)] != wanted:
+            k += 1
+            continue
+        inside = tokens.kinds[first : last + 1]
+        stop = last + 1
+        for _ in range(inside.count("{") - inside.count("}")):
+            stop += tokens.kinds[stop : stop + 1] == ["}"]
+        _copy(tokens, done, first, result)
+        result.kinds.append("name")
+        result.values.append(name)
+        result.starts.append(tokens.starts[first])
+        result.ends.append(tokens.ends[stop - 1])
+        done, k = stop, k + len(wanted)
+    _copy(tokens, done, len(tokens.kinds), result)
+    return result
+
+
+def _copy(tokens: Tokens, start: int, end: int, target: Tokens) -> None:
+    """Append the tokens ``start`` to ``end`` to others."""
+    target.kinds.extend(tokens.kinds[start:end])
+    target.values.extend(tokens.values[start:end])
+    target.starts.extend(tokens.starts[start:end])
+    target.ends.extend(tokens.ends[start:end])
 
 
 def _tokenize(source: Source) -> Tokens:
@@ -311,6 +436,7 @@ _SEPARATORS = {
     "matrix": frozenset({",", "|", "&", ";", "\\\\"}),
     "grid": frozenset({"|", "&", "\\\\"}),
     "call": frozenset({","}),
+    "blocks": frozenset({",", "|"}),
 }
 
 
@@ -337,15 +463,18 @@ class _Parser:
         self.defining: str | None = None
         self.with_comma = _brackets_with_comma(tokens)
 
-    def expression(self, start: int, end: int, defining: str | None = None) -> int:
-        """Parse the tokens ``start`` to ``end``, the right side of ``defining``; the index of the root."""
+    def expression(self, start: int, end: int, defining: str | None = None, blocks: bool = False) -> int:
+        """Parse the tokens ``start`` to ``end``, the right side of ``defining``, perhaps blocks without brackets; the index of the root."""
         self.defining = defining
         self.operands, self.stack, self.brackets = [], [], []
+        if blocks:
+            self.open("blocks", start)
+        outside = len(self.brackets)
         kinds = self.tokens.kinds
         wants_operand = True
         i = start
         while i < end:
-            if kinds[i] == "\n" or (kinds[i] in _BLANK and not self.brackets):
+            if kinds[i] == "\n" or (kinds[i] in _BLANK and len(self.brackets) == outside):
                 i += 1
             elif wants_operand:
                 i, wants_operand = self.operand(i, end)
@@ -354,6 +483,11 @@ class _Parser:
         if wants_operand:
             raise self.missing_operand(end)
         self.reduce(1)
+        if blocks and len(self.brackets) == 1:
+            cuts = self.pop_cuts()
+            opening = self.stack.pop()
+            if cuts:
+                self.join_cells("group", cuts, opening, end)
         if self.stack:
             pending = self.stack[-1]
             raise ReadingError(f"this {pending.value!r} is never closed", self.tokens.place(pending.token))
@@ -438,6 +572,9 @@ class _Parser:
         bracket = self.innermost()
         if (kind == "||" and bracket == "norm") or (kind == "|" and bracket == "absolute"):
             return self.close_bars(i, end), False
+        if kind == "|" and i + 1 < end and self.tokens.kinds[i + 1] == "index":
+            self.join("at", _text(self.tokens, i + 1), 1, self.nodes[self.operands[-1]].start, i + 2)
+            return i + 2, False
         if kind in _SEPARATORS.get(bracket, ()):
             self.reduce(1)
             self.stack.append(_Pending(0, "cut", kind, i, len(self.operands)))
@@ -456,6 +593,8 @@ class _Parser:
         hint = "expected an operator or the end of the text"
         if bracket:
             hint = "expected an operator, a comma or a closing bracket"
+        if bracket == "blocks":
+            hint = "expected an operator, a bar between blocks or the end of the text"
         if bracket == "call" and kind in (";", "|", "||"):
             hint = "arguments are separated by commas"
         raise ReadingError(f"unexpected {_text(self.tokens, i)!r}", self.tokens.place(i), hint)
@@ -552,10 +691,7 @@ class _Parser:
     def close(self, i: int, end: int) -> tuple[int, bool]:
         """A closing bracket: make the node of what it closes."""
         self.reduce(1)
-        cuts: list[_Pending] = []
-        while self.stack and self.stack[-1].kind == "cut":
-            cuts.append(self.stack.pop())
-        cuts.reverse()
+        cuts = self.pop_cuts()
         opening = self.stack.pop()
         self.brackets.pop()
         kind, stop = opening.kind, i + 1
@@ -574,11 +710,19 @@ class _Parser:
             start = waiting.token if kind == "denominator" else self.nodes[self.operands[-2]].start
             self.join(waiting.kind, waiting.value, 2, start, stop)
         elif kind == "group" and not cuts:
-            node = self.nodes[self.operands[-1]]
-            self.nodes[self.operands[-1]] = node._replace(start=opening.token, end=stop)
+            kind, value, args, _, _, _ = self.nodes[self.operands[-1]]
+            self.nodes[self.operands[-1]] = Node(kind, value, args, opening.token, stop, True)
         else:
             self.join_cells(kind, cuts, opening, stop)
         return stop, False
+
+    def pop_cuts(self) -> list[_Pending]:
+        """Take the cuts between the cells of the innermost bracket off the stack."""
+        cuts: list[_Pending] = []
+        while self.stack and self.stack[-1].kind == "cut":
+            cuts.append(self.stack.pop())
+        cuts.reverse()
+        return cuts
 
     def join_cells(self, kind: str, cuts: list[_Pending], opening: _Pending, stop: int) -> None:
         """Cells of a bracket to rows, and rows to a column."""
@@ -620,7 +764,7 @@ class _Parser:
         """The error for a missing operand before token ``i``."""
         tokens = self.tokens
         found = f", found {_text(tokens, i)!r}" if i < len(tokens.kinds) and tokens.kinds[i] != "\n" else ""
-        if not self.stack:
+        if not self.stack or self.stack[-1].kind == "blocks":
             return ReadingError(f"expected an expression{found}", tokens.place(i))
         top = self.stack[-1]
         after = top.value or _text(tokens, top.token)

@@ -101,6 +101,10 @@ SYMBOLS = {
     "dots": "dots",
     "vdots": "dots",
     "prime": "'",
+    "implies": "\n",
+    "Rightarrow": "\n",
+    "Longrightarrow": "\n",
+    "iff": "\n",
     "lbrack": "[",
     "rbrack": "]",
 }
@@ -128,6 +132,7 @@ CHARACTERS = {
     "⊺": "⊤",
     "…": "dots",
     "⋯": "dots",
+    "⇒": "\n",
     "÷": "/",
     "∕": "/",
 }
