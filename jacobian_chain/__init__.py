@@ -15,11 +15,13 @@ if TYPE_CHECKING:
     from jacobian_chain.interface import Block as Block
     from jacobian_chain.interface import Composition as Composition
     from jacobian_chain.interface import Jacobian as Jacobian
+    from jacobian_chain.interface import Verdict as Verdict
+    from jacobian_chain.interface import check as check
     from jacobian_chain.interface import derive as derive
     from jacobian_chain.interface import parse as parse
 
 __version__ = "0.1.0"
-__all__ = ["Block", "ChainError", "Composition", "Jacobian", "derive", "parse"]
+__all__ = ["Block", "ChainError", "Composition", "Jacobian", "Verdict", "check", "derive", "parse"]
 
 
 def __getattr__(name: str) -> Any:

@@ -5,9 +5,13 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from jacobian_chain.answer import Answer
+from jacobian_chain.checking import Verdict as Verdict
+from jacobian_chain.checking import judge
+from jacobian_chain.claims import Question
 from jacobian_chain.derivation import MAX_FACTORS, Derivation, expand_derivation
 from jacobian_chain.derivation import derive as derive_blocks
 from jacobian_chain.errors import ChainError, OptionError, Source, suggest
@@ -15,6 +19,7 @@ from jacobian_chain.layout import LAYOUTS, Layout, orient
 from jacobian_chain.maps import ZERO
 from jacobian_chain.names import read_key
 from jacobian_chain.notation import NOTATIONS, Labels, Page, matrix_form, shape_of_block
+from jacobian_chain.problem import Problem
 from jacobian_chain.reading import Reading, read_composition
 from jacobian_chain.render import Composer, render, write_value
 from jacobian_chain.select import Selection, find_output, select
@@ -60,6 +65,11 @@ class Composition:
     def __init__(self, reading: Reading) -> None:
         self.tape: Tape = reading.tape
         self.notices: tuple[str, ...] = tuple(str(notice) for notice in reading.notices)
+
+    @cached_property
+    def problem(self) -> Problem:
+        """The composition as something to check answers against."""
+        return Problem(self.tape)
 
     def __eq__(self, other: object) -> bool:
         return self.tape == other.tape if isinstance(other, Composition) else NotImplemented
@@ -422,6 +432,85 @@ def derive(
     tape = (parse(composition) if isinstance(composition, str) else composition).tape
     selection = select(tape, (wrt,) if isinstance(wrt, str) else wrt)
     return Jacobian(tape, find_output(tape, of), selection, LAYOUTS[_choose("layout", layout, LAYOUTS)], max_factors)
+
+
+def check(
+    composition: Composition | str,
+    answer: str,
+    wrt: str | Iterable[str] = (),
+    of: str | None = None,
+    layout: str = "mixed",
+    where: str | Iterable[str] = (),
+    reveal: bool = False,
+) -> Verdict:
+    r"""The verdict on a hand-derived answer: true if it is right in the layout asked for.
+
+    Args:
+        composition: what was differentiated.
+        answer: one formula, a chain of equalities, or lines of them, as typed.
+        wrt: the variables, as for :func:`derive`.
+        of: the value that is differentiated; by default the one that nothing uses.
+        layout: ``numerator``, ``denominator`` or ``mixed``.
+        where: lines ``name = meaning`` for names that the composition does not have.
+        reveal: whether the verdict holds the right answer.
+
+    Raises:
+        ReadingError: the answer cannot be read, or has a name that nobody knows.
+        LimitError: it is too long.
+
+    >>> verdict = check("L2(L1(x, θ1), θ2)", r"J_{x^2} L^2 \cdot J_{\theta^1} L^1", wrt="θ1")
+    >>> bool(verdict), verdict.holds_in
+    (True, ('numerator', 'mixed'))
+    >>> check("L2(L1(x, θ1), θ2)", "J_{θ_1} L_1", wrt="θ1")
+    wrong: J_θ₁ L₁
+      J_{θ_1} L_1: a factor is missing: J_x₂ L₂ (missing-factor)
+    """
+    composed = _parsed(composition) if isinstance(composition, str) else composition
+    tape = composed.tape
+    selection = select(tape, (wrt,) if isinstance(wrt, str) else wrt)
+    asked = LAYOUTS[_choose("layout", layout, LAYOUTS)]
+    question = Question(composed.problem, find_output(tape, of), selection.variables, selection.label, asked)
+    lines = where.splitlines() if isinstance(where, str) else where
+    return judge(question, Source(answer, "answer"), [line for line in lines if line.strip()], write_right_answer, reveal)
+
+
+@lru_cache(maxsize=32)
+def _parsed(text: str) -> Composition:
+    """A composition that may be asked about again."""
+    return parse(text)
+
+
+def judge_record(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The verdict on one line of a file, as plain data."""
+    verdict = check(
+        record["composition"],
+        record["answer"],
+        record.get("wrt") or (),
+        record.get("of"),
+        record.get("layout") or "mixed",
+        record.get("where") or (),
+    )
+    return verdict.to_json()
+
+
+def write_right_answer(question: Question, answer: Answer, layout: Layout) -> str | None:
+    """The right answer as LaTeX in the notation of an answer, None where it would be too long."""
+    tape = question.problem.tape
+    signs = {atom.sign for atom in answer.atoms if not atom.left}
+    chosen = "jacobian" if "J" in signs or (tape.nested and not signs & {"∂", "d"}) else "slots" if signs == {"slot"} else "partial"
+    derivation = derive_blocks(tape, question.of, question.variables, question.label)
+    if derivation.overflow:
+        return None
+    labels = Labels(tape, question.of, answer.vocabulary.naming)
+    try:
+        page = Page(derivation, layout, NOTATIONS[chosen], labels, False)
+    except OptionError:
+        page = Page(derivation, layout, NOTATIONS["slots"], labels, False)
+    maps = orient(derivation.maps, tape.shapes[question.of], layout)
+    writer = LatexWriter()
+    composer = Composer(page, writer, maps, derivation.blocks)
+    blocks = [composer.text(root, variable) for root, variable in zip(derivation.blocks, derivation.variables, strict=True)]
+    return blocks[0] if len(blocks) == 1 else f"{writer.signs.open}{writer.signs.bar.join(blocks)}{writer.signs.close}"
 
 
 def _explain(labels: Labels, writer: TextWriter) -> list[str]:

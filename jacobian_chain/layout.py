@@ -51,6 +51,15 @@ def adjoint(maps: Sequence[Map]) -> tuple[Map, ...]:
     )
 
 
+def adjoint_word(word: tuple[int, ...]) -> tuple[int, ...]:
+    """The transpose of a product of letters, of which 2 k + 1 is the transpose of 2 k.
+
+    >>> adjoint_word((0, 3))
+    (2, 1)
+    """
+    return tuple([code ^ 1 for code in reversed(word)])
+
+
 def orient(maps: tuple[Map, ...], of: Shape, layout: Layout) -> tuple[Map, ...]:
     """The nodes of the derivative of a value of shape ``of`` as the layout has them: as they are, or their adjoints."""
     return adjoint(maps) if layout.transposes(of) else maps

@@ -288,7 +288,9 @@ def _find_products(tokens: Tokens, segments: list[Segment], names: Names) -> dic
             continue
         for i in range(segment.mark + 1, segment.end):
             name = values[i]
-            if isinstance(name, Spelling) and not (i + 1 < segment.end and kinds[i + 1] == "("):
+            if isinstance(name, Spelling):
+                if i + 1 < segment.end and kinds[i + 1] == "(" and not {name.key[:1], name.key[1:]} <= names.given:
+                    continue  # applied, but for the L of JL(x)
                 if len(name.base) == 1:
                     alone.add(name.key)
                 elif name.key not in names.declared and not is_function(name):

@@ -175,7 +175,7 @@ class Labels:
         return self.tape.steps[value - self.tape.leaves]
 
     @cached_property
-    def _letter(self) -> str:
+    def letter(self) -> str:
         """The letter of fresh names: that of the leaf which the first arguments lead to."""
         value = self.output
         while value >= self.tape.leaves and self._step(value).inputs:
@@ -191,10 +191,10 @@ class Labels:
         index = layer.suffix if layer is not None and layer.suffix else place
         raised = layer is not None and layer.raised
         candidates = itertools.chain((index, place), (place + "a" * k for k in itertools.count(1)))
-        candidate = next(candidate for candidate in candidates if self._letter + candidate + suffix not in self._taken)
-        key = self._letter + candidate + suffix
+        candidate = next(candidate for candidate in candidates if self.letter + candidate + suffix not in self._taken)
+        key = self.letter + candidate + suffix
         self._taken.add(key)
-        return Spelling(key, self._letter, "", candidate + suffix, raised)
+        return Spelling(key, self.letter, "", candidate + suffix, raised)
 
 
 def matrix_form(derivation: Derivation, layout: Layout, vec: bool = False) -> frozenset[int]:

@@ -133,13 +133,13 @@ def _find(tape: Tape, text: str, option: str) -> int:
     return value
 
 
-_WORDS = str.maketrans({letter: word for word, letter in GREEK.items()})
+WORDS = str.maketrans({letter: word for word, letter in GREEK.items()})
 
 
 def _unknown(tape: Tape, text: str, option: str) -> ReadingError:
     """The error for a name that the composition does not have."""
     known = [name for name in tape.names if name] + [name for name, _ in tape.groups]
-    hint = suggest(text, known) or suggest(text, [name.translate(_WORDS) for name in known]) or f"its names are {list_names(known)}"
+    hint = suggest(text, known) or suggest(text, [name.translate(WORDS) for name in known]) or f"its names are {list_names(known)}"
     if any(c in text.strip() for c in " ;"):
         hint = "separate names by commas"
     place = Place(Source(text or " ", option), 0, max(1, len(text)))

@@ -11,7 +11,8 @@ import jacobian_chain
 
 ORDER = [
     "errors", "tokens", "names", "syntax", "tape", "shapes", "reading", "select", "maps", "layout", "derivation", "notation",
-    "writers", "render", "export", "symbolic", "interface", "cli", "__main__",
+    "writers", "render", "export", "symbolic", "words", "problem", "vocabulary", "answer", "evaluate", "field", "transcript", "claims",
+    "diagnosis", "checking", "grading", "interface", "cli", "__main__",
 ]  # fmt: skip
 FOLDER = Path(jacobian_chain.__file__).parent
 

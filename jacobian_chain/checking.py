@@ -1,0 +1,788 @@
+"""The verdict on an answer: right, right in another layout, or wrong, where and why.
+
+An answer is compared with the right blocks under each way in which it can be read; it is right if one of them makes it right, and the
+verdict says which was taken. Equality is exact: both sides are sums of words in normal form (:mod:`jacobian_chain.words`); sums too long
+for that are compared in a prime field (:mod:`jacobian_chain.field`).
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from jacobian_chain.answer import Answer, read_answer
+from jacobian_chain.claims import Claim, Question, claimed_blocks, find_claim
+from jacobian_chain.diagnosis import Block, Edit, Names, Span, explain_block, name_edit
+from jacobian_chain.errors import LimitError, ReadingError, Source
+from jacobian_chain.evaluate import Grid, MisfitError, Setting, Value, evaluate, place_of
+from jacobian_chain.field import PRIME, Fingerprints, differ_surely, trim
+from jacobian_chain.layout import LAYOUTS, Layout, adjoint_word
+from jacobian_chain.problem import Problem
+from jacobian_chain.tokens import Spelling
+from jacobian_chain.transcript import write_latex, write_text
+from jacobian_chain.vocabulary import NAMINGS, Vocabulary
+from jacobian_chain.words import Letter, Polynomial, Word
+from jacobian_chain.writers import TextWriter
+
+MAX_CHARACTERS = 1_000_000
+"""Longest answer that is read."""
+
+MAX_READINGS = 48
+"""Most combinations of meanings that are tried."""
+
+
+class Finding(NamedTuple):
+    """One mistake: its slug, where it is in words and in the text as typed, what is wrong, and a right answer."""
+
+    kind: str
+    where: str
+    span: Span | None
+    message: str
+    suggestion: str | None
+
+
+@dataclass(frozen=True, repr=False)
+class Verdict:
+    """What is to be said of an answer. True where it is right in the layout asked for.
+
+    Attributes:
+        verdict: ``correct``, ``correct-other-layout``, ``wrong`` or ``undecided``.
+        layout_asked: the layout that was asked for.
+        holds_in: every layout in which the answer is right.
+        read_as: the answer as it was understood, as LaTeX.
+        notes: choices made in reading.
+        decided_by: ``normal-form`` or ``prime-field``.
+        error_bound: how likely a wrong ``correct`` is, None where it cannot be.
+        findings: mistakes, the best explanation first.
+        expected: the right answer as LaTeX, where it was asked for.
+        answer: the text as typed.
+        shown: the answer as it was understood, for a terminal.
+    """
+
+    verdict: str
+    layout_asked: str
+    holds_in: tuple[str, ...]
+    read_as: str
+    notes: tuple[str, ...]
+    decided_by: str
+    error_bound: float | None
+    findings: tuple[Finding, ...]
+    expected: str | None = None
+    answer: str = ""
+    shown: str = ""
+
+    def __bool__(self) -> bool:
+        return self.verdict == "correct"
+
+    def to_json(self) -> dict[str, Any]:
+        """The object that ``check --format json`` prints."""
+        return {
+            "verdict": self.verdict,
+            "layout_asked": self.layout_asked,
+            "holds_in": list(self.holds_in),
+            "read_as": self.read_as,
+            "notes": list(self.notes),
+            "decided_by": self.decided_by,
+            "error_bound": self.error_bound,
+            "expected": self.expected,
+            "findings": [
+                {
+                    "kind": finding.kind,
+                    "where": finding.where,
+                    "span": None if finding.span is None else list(finding.span),
+                    "message": finding.message,
+                    "suggestion": finding.suggestion,
+                }
+                for finding in self.findings
+            ],
+        }
+
+    @property
+    def headline(self) -> str:
+        """The verdict in a sentence."""
+        if self.verdict == "correct":
+            return f"right in {self.layout_asked} layout"
+        if self.verdict == "correct-other-layout":
+            return f"right in {' and '.join(self.holds_in)} layout, not in {self.layout_asked} layout"
+        return "not decided" if self.verdict == "undecided" else "wrong"
+
+    def __repr__(self) -> str:
+        lines = [f"{self.headline}: {self.shown}" if self.shown else self.headline]
+        lines += [f"  {finding.where}: {finding.message} ({finding.kind})" for finding in self.findings]
+        return "\n".join(lines)
+
+    def _repr_latex_(self) -> str:
+        return rf"$$\text{{{self.headline}:}}\quad {self.read_as}$$"
+
+
+class Outcome(NamedTuple):
+    """How one reading of an answer compares: the layouts in which it is right, how that was decided."""
+
+    answer: Answer
+    claim: Claim
+    choices: dict[object, int]
+    holds_in: tuple[str, ...]
+    decided_by: str
+    error_bound: float | None
+    unsure: bool
+
+
+Suggest = Callable[[Question, Answer, Layout], str | None]
+"""What writes the right answer in the notation of an answer."""
+
+
+def judge(question: Question, source: Source, where: Sequence[str], suggest: Suggest, reveal: bool = False) -> Verdict:
+    """The verdict on an answer.
+
+    Args:
+        question: what was asked.
+        source: the answer's text.
+        where: lines that explain names.
+        suggest: writes the right answer, for suggestions.
+        reveal: whether the verdict shows it.
+
+    Raises:
+        ReadingError: the answer cannot be read.
+        LimitError: it is too long.
+    """
+    if len(source.text) > MAX_CHARACTERS:
+        raise LimitError(f"the answer has {len(source.text):,} characters; the limit is {MAX_CHARACTERS:,}")
+    answers = _read(question, source, where)
+    judge = _Judge(question, source, suggest, reveal)
+    best: tuple[tuple[int, int], Outcome] | None = None
+    for answer in answers:
+        for outcome in _readings(question, answer):
+            right = 0 if question.layout.name in outcome.holds_in else 1 if outcome.holds_in else 2
+            rank = right, len(judge.steps(outcome, judge.setting(outcome)))
+            if best is None or rank < best[0]:
+                best = rank, outcome
+            if rank == (0, 0):
+                return judge.verdict(outcome, answers)
+    assert best is not None
+    return judge.verdict(best[1], answers)
+
+
+def _vocabulary(problem: Problem, naming: str) -> Vocabulary:
+    known = problem.vocabularies.get(naming)
+    if not isinstance(known, Vocabulary):
+        known = problem.vocabularies[naming] = Vocabulary(problem, naming)
+    return known
+
+
+def _read(question: Question, source: Source, where: Sequence[str]) -> list[Answer]:
+    """The answer under each naming under which it can be read; the second only where names made it differ."""
+    answers: list[Answer] = []
+    error: ReadingError | None = None
+    for naming in NAMINGS:
+        if answers and not answers[0].used:
+            break
+        try:
+            answers.append(read_answer(source, question.problem, _vocabulary(question.problem, naming), where))
+        except ReadingError as failure:
+            error = error or failure
+    if not answers and error is not None:
+        raise error
+    return answers
+
+
+def _readings(question: Question, answer: Answer) -> Iterator[Outcome]:
+    """The answer under each choice of what its symbols mean, the likeliest first."""
+    claim = find_claim(answer, question)
+    tried = False
+    for choices in _choices(answer):
+        outcome = _compare(question, answer, claim, choices)
+        yield outcome
+        if outcome.decided_by == "prime-field" and tried:
+            return  # these take long
+        tried = True
+
+
+def _choices(answer: Answer) -> Iterator[dict[object, int]]:
+    """What each symbol that can mean several things means: all combinations if they are few, else one changed at a time, and all."""
+    symbols: dict[object, int] = {}
+    for atom in answer.atoms:
+        if len(atom.meanings) > 1 and not atom.left:
+            symbols.setdefault(atom.symbol, len(atom.meanings))
+    total = 1
+    for count in symbols.values():
+        total = min(total * count, MAX_READINGS + 1)
+    if total <= MAX_READINGS:
+        for combination in itertools.product(*(range(count) for count in symbols.values())):
+            yield dict(zip(symbols, combination, strict=True))
+        return
+    yield {}
+    yield dict.fromkeys(symbols, 1)
+    for symbol in itertools.islice(symbols, MAX_READINGS):
+        yield {symbol: 1}
+
+
+def _settings(layout: Layout, answer: Answer, choices: dict[object, int]) -> Iterator[Setting]:
+    """The ways to read an answer in one layout: J as the layout says, then J as the Jacobian whatever the layout."""
+    yield Setting(layout, False, choices)
+    if any(atom.sign in ("J", "slot") for atom in answer.atoms):
+        yield Setting(layout, True, choices)
+
+
+def _compare(question: Question, answer: Answer, claim: Claim, choices: dict[object, int]) -> Outcome:
+    """In which layouts an answer is right under one choice of meanings."""
+    known: dict[tuple[bool, ...], list[Polynomial | None] | None] = {}
+    holds: list[str] = []
+    try:
+        for layout in LAYOUTS.values():
+            expected = [question.problem.alphabet.normalise(block) for block in question.expected(layout)]
+            for setting in _settings(layout, answer, choices):
+                pattern = tuple([setting.turns(atom) for atom in answer.atoms])
+                if pattern not in known:
+                    known[pattern] = _normal_blocks(question, answer, claim, setting)
+                if known[pattern] == expected and not _is_bare_number(answer, claim, question):
+                    holds.append(layout.name)
+                    break
+    except LimitError:
+        return _compare_in_field(question, answer, claim, choices)
+    return Outcome(answer, claim, choices, tuple(holds), "normal-form", None, False)
+
+
+def _normal_blocks(question: Question, answer: Answer, claim: Claim, setting: Setting) -> list[Polynomial | None] | None:
+    """The normal forms of the blocks that an answer gives, None where they do not fit together."""
+    try:
+        blocks = claimed_blocks(answer, claim, setting)
+    except MisfitError:
+        return None
+    return [None if block is None else question.problem.alphabet.normalise(block) for block in blocks]
+
+
+def _is_bare_number(answer: Answer, claim: Claim, question: Question) -> bool:
+    """Whether the answer is a number where a matrix is asked for: 1 is not I."""
+    for piece, variable in zip(claim.pieces, question.variables, strict=False):
+        if piece is None or len(claim.pieces) != len(question.variables):
+            continue
+        part = answer.parts[piece.root]
+        if part.kind == "number":
+            shapes = question.problem.shapes
+            return not (shapes[question.of].is_scalar and shapes[variable].is_scalar)
+    return False
+
+
+def _compare_in_field(question: Question, answer: Answer, claim: Claim, choices: dict[object, int]) -> Outcome:
+    """The same by values at random places; twice, from the left and from the right, whichever is short enough."""
+    error: LimitError | None = None
+    for turned in (False, True):
+        holds: list[str] = []
+        degree = 1
+        known: dict[tuple[bool, ...], list[tuple[int, ...] | None]] = {}
+        try:
+            for layout in LAYOUTS.values():
+                transposed = layout.transposes(question.problem.shapes[question.of])
+                for setting in _settings(layout, answer, choices):
+                    prints = Fingerprints(question.problem, answer, setting, turned, 2024)
+                    wanted = [trim(prints.of_problem(root, transposed)) for root in question.roots()]
+                    pattern = tuple([setting.turns(atom) for atom in answer.atoms])
+                    if pattern not in known:
+                        known[pattern] = _field_blocks(prints, claim)
+                    degree = max(degree, prints.degree)
+                    if known[pattern] == wanted:
+                        holds.append(layout.name)
+                        break
+        except LimitError as failure:
+            error = failure
+            continue
+        unsure = not holds and not differ_surely(question.problem, question.of)
+        return Outcome(answer, claim, choices, tuple(holds), "prime-field", (degree + 1) / PRIME, unsure)
+    assert error is not None
+    raise error
+
+
+def _field_blocks(prints: Fingerprints, claim: Claim) -> list[tuple[int, ...] | None]:
+    blocks: list[tuple[int, ...] | None] = []
+    for piece in claim.pieces:
+        if piece is None:
+            blocks.append(None)
+        elif piece.transposed:
+            raise LimitError("a transpose on the left side of an answer this long is not compared")
+        else:
+            blocks += [trim(row) for row in prints.of_answer(piece.root)]
+    if claim.kept is not None and len(blocks) > max(claim.kept):
+        blocks = [blocks[k] for k in claim.kept]
+    return blocks
+
+
+class _Judge:
+    """Puts a verdict together."""
+
+    def __init__(self, question: Question, source: Source, suggest: Suggest, reveal: bool) -> None:
+        self.question = question
+        self.problem = question.problem
+        self.source = source
+        self.suggest = suggest
+        self.reveal = reveal
+
+    def verdict(self, outcome: Outcome, answers: Sequence[Answer]) -> Verdict:
+        asked = self.question.layout
+        findings: list[Finding] = []
+        if asked.name in outcome.holds_in:
+            kind = "correct"
+        elif outcome.holds_in:
+            kind = "correct-other-layout"
+            layouts = " and ".join(outcome.holds_in)
+            edit = Edit("layout", detail=f"every factor and product is as {layouts} layout has it; {asked.name} layout was asked for")
+            findings = self.findings(outcome, [edit], asked, Setting(asked, False, outcome.choices))
+        elif outcome.unsure:
+            kind = "undecided"
+        else:
+            kind = "wrong"
+        setting = self.setting(outcome)
+        if kind == "wrong":
+            outcome, setting, findings = self.diagnose(outcome, answers)
+        findings += self.steps(outcome, setting)
+        answer = outcome.answer
+        roots = [piece.root for piece in outcome.claim.pieces if piece is not None]
+        expected = self.suggest(self.question, answer, asked) if self.reveal else None
+        return Verdict(
+            kind,
+            asked.name,
+            outcome.holds_in,
+            self.join([write_latex(answer, root, setting) for root in roots], r" \,\middle\vert\, ", r"\left( ", r" \right)"),
+            (*answer.notes, *self.notes(outcome)),
+            outcome.decided_by,
+            outcome.error_bound,
+            tuple(findings),
+            expected,
+            self.source.text,
+            self.join([write_text(answer, root, setting) for root in roots], "  │  ", "( ", " )"),
+        )
+
+    def join(self, texts: Sequence[str], bar: str, opening: str, closing: str) -> str:
+        return texts[0] if len(texts) == 1 else opening + bar.join(texts) + closing
+
+    def setting(self, outcome: Outcome) -> Setting:
+        """The setting in which an answer is right, in the layout asked for if there."""
+        asked = self.question.layout
+        layout = LAYOUTS[outcome.holds_in[0]] if outcome.holds_in and asked.name not in outcome.holds_in else asked
+        for setting in _settings(layout, outcome.answer, outcome.choices):
+            if self.is_right(outcome, setting):
+                return setting
+        return Setting(layout, False, outcome.choices)
+
+    def is_right(self, outcome: Outcome, setting: Setting) -> bool:
+        """Whether a setting is one that makes the answer right; cheap, for what was compared by normal forms."""
+        if outcome.decided_by != "normal-form" or setting.layout.name not in outcome.holds_in:
+            return False
+        alphabet = self.problem.alphabet
+        expected = [alphabet.normalise(block) for block in self.question.expected(setting.layout)]
+        return _normal_blocks(self.question, outcome.answer, outcome.claim, setting) == expected
+
+    def notes(self, outcome: Outcome) -> list[str]:
+        """Which of several meanings was taken."""
+        notes: dict[str, None] = {}
+        text = self.source.text
+        parts = outcome.answer.parts
+        shown = {part.value: text[part.start : part.end] for part in parts if part.kind == "derivative" and part.start >= 0}
+        for number, atom in enumerate(outcome.answer.atoms):
+            if len(atom.meanings) > 1 and number in shown and not atom.left:
+                chosen = outcome.choices.get(atom.symbol, 0)
+                if chosen or atom.meanings[0].startswith("the Jacobian of"):
+                    notes.setdefault(f"{shown[number]} is read as {atom.meanings[chosen % len(atom.meanings)]}")
+        if outcome.answer.used:
+            vocabulary = outcome.answer.vocabulary
+            meant = "what that layer takes" if vocabulary.naming == "inputs" else "what that layer gives"
+            names = ", ".join(sorted(outcome.answer.used)[:4])
+            notes.setdefault(f"{names}: the index is that of a layer, the name stands for {meant}")
+        return list(notes)
+
+    # --- findings ---
+
+    def diagnose(self, outcome: Outcome, answers: Sequence[Answer]) -> tuple[Outcome, Setting, list[Finding]]:
+        """The reading under which the fewest edits make the answer right, and these edits."""
+        if outcome.decided_by != "normal-form":
+            edit = Edit("unknown", detail="this is not the derivative; it has too many terms to say more")
+            setting = Setting(self.question.layout, False, outcome.choices)
+            return outcome, setting, self.findings(outcome, [edit], setting.layout, setting)
+        best: tuple[float, Outcome, Setting, list[Edit]] | None = None
+        for answer in answers:
+            claim = find_claim(answer, self.question)
+            for choices in itertools.islice(_choices(answer), 8):
+                one = outcome._replace(answer=answer, claim=claim, choices=choices)
+                for layout in (self.question.layout, *(layout for layout in LAYOUTS.values() if layout != self.question.layout)):
+                    for setting in _settings(layout, answer, choices):
+                        edits = self.edits(one, setting)
+                        cost = sum(edit.cost for edit in edits) + 0.6 * (layout != self.question.layout) + 0.01 * setting.literal
+                        if best is None or cost < best[0]:
+                            best = cost, one, setting, edits
+                if best is not None and best[0] < 1.15:
+                    break
+        assert best is not None
+        _, chosen, setting, edits = best
+        return chosen, setting, self.findings(chosen, edits, setting.layout, setting)
+
+    def edits(self, outcome: Outcome, setting: Setting) -> list[Edit]:
+        """What makes an answer right under one reading."""
+        answer, claim = outcome.answer, outcome.claim
+        try:
+            given = claimed_blocks(answer, claim, setting, places=True)
+            plain = _normal_blocks(self.question, answer, claim, setting)
+        except MisfitError as error:
+            part = answer.parts[error.part]
+            span = (part.start, part.end) if part.start >= 0 else None
+            return [Edit("misfit", span=span, detail=error.message, cost=5.0)]
+        assert plain is not None
+        expected = self.question.expected(setting.layout)
+        normal = [self.problem.alphabet.normalise(block) for block in expected]
+        return _Comparison(self, outcome, setting, given, plain, expected, normal).edits()
+
+    def findings(self, outcome: Outcome, edits: Sequence[Edit], layout: Layout, setting: Setting) -> list[Finding]:
+        """Edits as findings, with one right answer for all of them."""
+        names = self.names(outcome, setting)
+        suggestion = self.suggestion(outcome.answer)
+        found = []
+        for edit in edits:
+            diagnosis = name_edit(edit, names)
+            found.append(Finding(diagnosis.kind, self.place(edit), edit.span, diagnosis.say(edit, names), suggestion))
+        if layout != self.question.layout and all(finding.kind != "other-layout" for finding in found):
+            message = f"beside that, the answer is written in {layout.name} layout; {self.question.layout.name} layout was asked for"
+            found.append(Finding("other-layout", "the whole answer", None, message, suggestion))
+        return found
+
+    def suggestion(self, answer: Answer) -> str | None:
+        """A right answer in the answer's notation, read back and found right before anybody sees it."""
+        text = self.suggest(self.question, answer, self.question.layout)
+        if text is None:
+            return None
+        source = Source(text, "suggestion")
+        for naming in (answer.vocabulary.naming, *NAMINGS):
+            try:
+                again = read_answer(source, self.problem, _vocabulary(self.problem, naming))
+                outcome = _compare(self.question, again, find_claim(again, self.question), {})
+            except (ReadingError, LimitError):
+                continue  # a suggestion that cannot be read back is none
+            if self.question.layout.name in outcome.holds_in:
+                return text
+        return None
+
+    def place(self, edit: Edit) -> str:
+        """Where an edit is, in words."""
+        several = len(self.question.variables) > 1
+        block = ""
+        if several and 0 <= edit.block < len(self.question.variables):
+            block = f"block {edit.block + 1} ({self.variable(edit.block)})"
+        if edit.span is None:
+            return block or "the answer"
+        text = " ".join(self.source.text[edit.span[0] : edit.span[1]].split())
+        if not any(c.isalnum() for c in text.removeprefix(r"\cdot").removeprefix(r"\times")):
+            text = "after " + " ".join(self.source.text[: edit.span[0]].split())[-20:]  # a gap between factors
+        shown = text if len(text) <= 40 else text[:37] + "…"
+        return f"{block}: {shown}" if block else shown or "the answer"
+
+    def variable(self, block: int) -> str:
+        value = self.question.variables[block]
+        return TextWriter().name(_vocabulary(self.problem, "outputs").labels.value(value))
+
+    def names(self, outcome: Outcome, setting: Setting) -> Names:
+        """How to speak of letters, in the notation of the answer."""
+        speaker = _Speaker(self.problem, outcome.answer)
+        turned = setting.layout.transposes(self.problem.shapes[self.question.of])
+        return Names(
+            lambda code: speaker.letter(code, setting),
+            lambda word: speaker.path(adjoint_word(word) if turned else word),
+            self.problem.alphabet.letters,
+            speaker.base,
+            self.variable,
+        )
+
+    # --- whole derivations ---
+
+    def steps(self, outcome: Outcome, setting: Setting) -> list[Finding]:
+        """The steps of a derivation that do not follow from the one before."""
+        answer = outcome.answer
+        found: list[Finding] = []
+        if len(answer.statements) == 1 and len(answer.statements[0].links) == 1:
+            return found
+        judged = {piece.statement for piece in outcome.claim.pieces if piece is not None}
+        for number, statement in enumerate(answer.statements):
+            roots = list(statement.links)
+            first = 0
+            target = statement.target
+            if target is not None and (number not in judged or len(roots) > 1 or target.of < 0):
+                roots.insert(0, target.part)
+                first = 1
+            for k in range(1, len(roots)):
+                transposed = k == 1 and first == 1 and target is not None and target.transposed
+                if self.follows(answer, roots[k - 1], roots[k], setting, transposed):
+                    continue
+                place = statement.places[k - first]
+                line = f"line {place.line}"
+                before = "the left side" if k == 1 and first else "the step before"
+                message = f"this does not follow from {before}"
+                found.append(Finding("does-not-follow", line, (place.start, place.end), message, None))
+        return found
+
+    def follows(self, answer: Answer, one: int, other: int, setting: Setting, transposed: bool) -> bool:
+        """Whether two sides of an equality are equal, so far as that can be told."""
+        try:
+            left, right = evaluate(answer, [one, other], setting)
+        except MisfitError:
+            return False
+        except LimitError:
+            return True  # too long to compare: the last expression is judged by itself
+        if transposed and not isinstance(left, Grid) and not isinstance(right, Grid):
+            right = {adjoint_word(word): number for word, number in right.items()}
+        return self.normal(left) == self.normal(right)
+
+    def normal(self, value: Value) -> tuple[int, list[Polynomial]]:
+        """A value for comparison: a row and a column of the same blocks are the same."""
+        normalise = self.problem.alphabet.normalise
+        if not isinstance(value, Grid):
+            return 1, [normalise(value)]
+        flat = value.columns == 1 or value.rows == 1
+        return (1 if flat else value.columns), [normalise(cell) for cell in value.cells]
+
+
+class _Comparison:
+    """The blocks of an answer beside the right ones."""
+
+    def __init__(
+        self,
+        judge: _Judge,
+        outcome: Outcome,
+        setting: Setting,
+        given: Sequence[Polynomial | None],
+        plain: Sequence[Polynomial | None],
+        expected: Sequence[Polynomial],
+        normal: Sequence[Polynomial],
+    ) -> None:
+        self.judge = judge
+        self.outcome = outcome
+        self.setting = setting
+        self.given = given
+        self.plain = plain
+        self.expected = expected
+        self.normal = normal
+
+    def edits(self) -> list[Edit]:
+        plain, normal = self.plain, self.normal
+        if None in plain:
+            edits = []
+            for k, block in enumerate(plain):
+                edits += [Edit("block left out", k)] if block is None else self.block(k, k)
+            return edits
+        if len(plain) == len(normal):
+            wrong = [k for k in range(len(plain)) if plain[k] != normal[k]]
+            permuted = self.permuted(wrong)
+            if permuted is not None:
+                return [permuted]
+            mixed = self.mixed(wrong)
+            if mixed is not None:
+                return [mixed]
+            elementwise = self.elementwise()
+            if elementwise is not None:
+                return [elementwise]
+            edits = [edit for k in wrong for edit in self.block(k, k)]
+            total = self.totals() if len(edits) > 1 else None
+            return edits if total is None else [total]
+        return self.align()
+
+    def permuted(self, wrong: Sequence[int]) -> Edit | None:
+        """All wrong blocks are right ones in other places."""
+        if len(wrong) < 2:
+            return None
+        left = list(wrong)
+        for k in wrong:
+            place = next((j for j in left if self.plain[k] == self.normal[j]), None)
+            if place is None:
+                return None
+            left.remove(place)
+        variables = ", ".join(self.judge.variable(k) for k in range(len(self.normal)))
+        spans = [span for k in wrong if (span := self.span(k)) is not None]
+        whole = (min(start for start, _ in spans), max(end for _, end in spans)) if spans else None
+        return Edit("order of blocks", -1, span=whole, detail=f"the variables are {variables}")
+
+    def mixed(self, wrong: Sequence[int]) -> Edit | None:
+        """All wrong blocks are right in another layout."""
+        if not wrong or len(wrong) == len(self.plain):
+            return None
+        judge, outcome = self.judge, self.outcome
+        for layout in LAYOUTS.values():
+            if layout == self.setting.layout:
+                continue
+            other = _normal_blocks(judge.question, outcome.answer, outcome.claim, Setting(layout, False, outcome.choices))
+            right = [judge.problem.alphabet.normalise(block) for block in judge.question.expected(layout)]
+            if other is not None and all(other[k] == right[k] for k in wrong):
+                blocks = ", ".join(judge.variable(k) for k in wrong)
+                some = f"the block{'s' if len(wrong) > 1 else ''} for {blocks} {'are' if len(wrong) > 1 else 'is'}"
+                return Edit("mixture", wrong[0], span=self.span(wrong[0]), detail=f"{some} in {layout.name} layout, the rest is not")
+        return None
+
+    def elementwise(self) -> Edit | None:
+        """⊙ read as the matrix product makes the answer right."""
+        answer = self.outcome.answer
+        places = [part for part in answer.parts if part.kind == "hadamard"]
+        if not places:
+            return None
+        setting = self.setting._replace(flat=True)
+        if _normal_blocks(self.judge.question, answer, self.outcome.claim, setting) != list(self.normal):
+            return None
+        return Edit("elementwise", -1, span=(places[0].start, places[0].end))
+
+    def totals(self) -> Edit | None:
+        """One ∂ read as d makes the answer right, where it stands elsewhere too."""
+        answer = self.outcome.answer
+        for index, part in enumerate(answer.parts):
+            if part.kind != "derivative" or len(part.args) < 2:
+                continue
+            assert isinstance(part.value, int)
+            atom = answer.atoms[part.value]
+            if atom.left or atom.sign not in ("∂", "J", "∇"):
+                continue
+            for choice in range(1, len(part.args)):
+                choices = {**self.setting.choices, index: choice}
+                blocks = _normal_blocks(self.judge.question, answer, self.outcome.claim, self.setting._replace(choices=choices))
+                if blocks == list(self.normal):
+                    text = self.judge.source.text[part.start : part.end]
+                    return Edit("total", -1, span=(part.start, part.end), detail=f"{text} must be {atom.meanings[choice]} here")
+        return None
+
+    def block(self, given: int, wanted: int) -> list[Edit]:
+        """The edits of one block."""
+        block = self.given[given]
+        if block is None or self.plain[given] == self.normal[wanted]:
+            return []
+        names = self.judge.names(self.outcome, self.setting)
+        return explain_block(Block(self.outcome.answer, wanted, block, self.expected[wanted], self.span(given)), names)
+
+    def span(self, number: int) -> Span | None:
+        """Where a block stands: its cell, or all that its letters stand in."""
+        answer, claim = self.outcome.answer, self.outcome.claim
+        if not claim.whole and number < len(claim.pieces):
+            piece = claim.pieces[number]
+            part = None if piece is None else answer.parts[piece.root]
+        else:
+            piece = claim.pieces[0]
+            assert piece is not None
+            part = answer.parts[piece.root]
+            if part.kind == "grid" and len(part.args) == len(self.given):
+                part = answer.parts[part.args[number]]
+            elif len(self.given) > 1:
+                block = self.given[number] or {}
+                places = {place_of(code) for word in block for code in word}
+                spans = [(answer.parts[p].start, answer.parts[p].end) for p in places if p >= 0 and answer.parts[p].start >= 0]
+                return (min(start for start, _ in spans), max(end for _, end in spans)) if spans else None
+        return None if part is None or part.start < 0 else (part.start, part.end)
+
+    def align(self) -> list[Edit]:
+        """Blocks that are too many or too few: the cheapest way to match the rest in order."""
+        rows, columns = len(self.plain), len(self.normal)
+        pairs: dict[tuple[int, int], list[Edit]] = {}
+
+        def match(i: int, j: int) -> list[Edit]:
+            if (i, j) not in pairs:
+                pairs[i, j] = self.block(i, j)
+            return pairs[i, j]
+
+        exact = rows * columns > 400
+        table: list[list[tuple[float, int]]] = [[(float(j), 2) for j in range(columns + 1)]]
+        for i in range(1, rows + 1):
+            line: list[tuple[float, int]] = [(float(i), 1)]
+            for j in range(1, columns + 1):
+                same = self.plain[i - 1] == self.normal[j - 1]
+                cost = 0.0 if same else 1.5 if exact else min(1.9, 0.4 + sum(edit.cost for edit in match(i - 1, j - 1)))
+                line.append(min((table[i - 1][j - 1][0] + cost, 0), (table[i - 1][j][0] + 1, 1), (line[j - 1][0] + 1, 2)))
+            table.append(line)
+        edits: list[Edit] = []
+        i, j = rows, columns
+        while i or j:
+            move = table[i][j][1]
+            if move == 0 and i and j:
+                i, j = i - 1, j - 1
+                edits += reversed(match(i, j))
+            elif (move == 1 and i) or not j:
+                i -= 1
+                edits.append(Edit("block put in", -1, span=self.span(i)))
+            else:
+                j -= 1
+                edits.append(Edit("block left out", j))
+        edits.reverse()
+        return sorted(edits, key=lambda edit: edit.operation not in ("block left out", "block put in"))
+
+
+class _Speaker:
+    """Names letters and paths for a terminal, in the notation of an answer."""
+
+    def __init__(self, problem: Problem, answer: Answer) -> None:
+        self.problem = problem
+        self.tape = problem.tape
+        self.labels = answer.vocabulary.labels
+        self.writer = TextWriter()
+        self.typed = dict(answer.program.names.spellings)
+        for atom in answer.atoms:
+            for name in (*(atom.by or ()), *((atom.of,) if isinstance(atom.of, Spelling) else ())):
+                self.typed.setdefault(name.key, name)
+        signs = [atom.sign for atom in answer.atoms if not atom.left]
+        self.fractions = any(sign in ("∂", "d") for sign in signs) and "J" not in signs
+
+    def value(self, value: int) -> str:
+        """A value by its name, or as its layer at its arguments."""
+        made = self.problem.made.get(value)
+        if made is not None:
+            return f"{self.name(self.labels.name(made[0]))}(…)"
+        return self.name(self.labels.value(value)) if value < len(self.tape.names) else "…"
+
+    def name(self, name: Spelling) -> str:
+        """A name as the answer has it."""
+        return self.writer.name(self.typed.get(name.key, name))
+
+    def letter(self, code: int, setting: Setting) -> str:
+        """A letter in the notation of the answer, transposed where the layout does not say that already."""
+        letter = self.problem.alphabet.letters[code >> 1]
+        if letter.kind == "value":
+            text, turned = self.value(letter.slot), False
+        elif letter.kind in ("partial", "foreign"):
+            text = self.derivative(letter)
+            scalar = letter.rows == "1"
+            turned = not setting.literal and (setting.layout.transposes_scalar if scalar else setting.layout.transposes_array)
+        else:
+            text, turned = ("1" if letter.kind == "ones" else "⊙"), False
+        single = letter.rows == letter.columns == "1"
+        return f"({text})ᵀ" if bool(code & 1) is not turned and not single else text
+
+    def derivative(self, letter: Letter) -> str:
+        layer = self.name(self.labels.name(letter.name))
+        applications = self.problem.applications[letter.name]
+        points = {step: tuple(self.problem.canonical[source] for source in self.inputs(step)) for step in applications}
+        step = next((step for step in applications if points[step] == letter.inputs), applications[0])
+        by = self.value(letter.inputs[0]) if letter.kind == "foreign" else self.name(self.labels.slot(step, letter.slot))
+        text = f"∂{layer}/∂{by}" if self.fractions else f"J_{by} {layer}"
+        if len(set(points.values())) > 1 or letter.inputs not in points.values():
+            if letter.kind == "foreign":
+                return text
+            return f"({text}) at ({', '.join(self.value(value) for value in letter.inputs)})"
+        return text
+
+    def inputs(self, step: int) -> tuple[int, ...]:
+        return self.tape.steps[step - self.tape.leaves].inputs
+
+    def base(self, letter: Letter) -> tuple[str, str]:
+        """What of a letter is left when indices are taken away."""
+        if letter.kind == "value":
+            name = self.labels.value(letter.slot) if letter.slot < len(self.tape.names) else None
+            return "", "" if name is None else name.base
+        if letter.kind not in ("partial", "foreign"):
+            return letter.kind, letter.name
+        layer = self.labels.name(letter.name)
+        if letter.kind == "foreign":
+            return layer.base, self.labels.value(letter.inputs[0]).base if letter.inputs[0] < len(self.tape.names) else ""
+        return layer.base, self.labels.slot(self.problem.applications[letter.name][0], letter.slot).base
+
+    def path(self, word: Word) -> str:
+        """The values that a product leads through, from the variable to the output."""
+        values: list[str] = []
+        for code in reversed(word):
+            letter = self.problem.alphabet.letters[code >> 1]
+            if letter.kind != "partial":
+                continue
+            source = self.value(letter.inputs[letter.slot])
+            result = self.problem.apply(letter.name, letter.inputs)
+            named = result < len(self.tape.names) and bool(self.tape.names[result])
+            target = self.value(result) if named or self.tape.nested else self.name(self.labels.name(letter.name))
+            values += [name for name in (source, target) if values[-1:] != [name]]
+        return " → ".join(values) if values else "the variable itself (I)"

@@ -1,0 +1,111 @@
+"""What an answer claims: which of its lines answer the question, block by block, and what the right blocks are."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from jacobian_chain.answer import Answer, Statement
+from jacobian_chain.evaluate import Setting, blocks_of, evaluate
+from jacobian_chain.layout import Layout
+from jacobian_chain.problem import Problem
+from jacobian_chain.words import Polynomial, transpose
+
+
+class Question(NamedTuple):
+    """d ``of`` / d ``variables``, one block each, in a layout; ``label`` stands for all variables together."""
+
+    problem: Problem
+    of: int
+    variables: tuple[int, ...]
+    label: str
+    layout: Layout
+
+    def expected(self, layout: Layout) -> list[Polynomial]:
+        """The right blocks.
+
+        Raises:
+            LimitError: they have too many words.
+        """
+        polynomials = [self.problem.polynomial(root) for root in self.roots()]
+        if layout.transposes(self.problem.shapes[self.of]):
+            return [transpose(polynomial) for polynomial in polynomials]
+        return polynomials
+
+    def roots(self) -> list[int]:
+        """The right blocks as parts of the problem, in numerator layout."""
+        held = frozenset(value for value in self.variables if value >= self.problem.tape.leaves)
+        return [self.problem.total(self.of, variable, held - {variable}) for variable in self.variables]
+
+
+class Piece(NamedTuple):
+    """Part of a claim: the right side ``root`` of a statement, whether its left side is a transpose."""
+
+    root: int
+    transposed: bool
+    statement: int
+
+
+class Claim(NamedTuple):
+    """What an answer gives: all blocks in one piece, or one piece for each variable, None where there is none.
+
+    ``kept`` are the blocks of the one piece that speak of the question's variables, None for all of them.
+    """
+
+    whole: bool
+    pieces: tuple[Piece | None, ...]
+    kept: tuple[int, ...] | None = None
+
+
+def find_claim(answer: Answer, question: Question) -> Claim:
+    """The lines that answer the question.
+
+    The last line, if its left side names all variables (or more: then the others are left out) or nothing; else the lines whose
+    left sides name them one by one; else as many bare lines as there are variables; else the last line.
+    """
+    statements = answer.statements
+    last = len(statements) - 1
+    final = statements[last]
+    target = final.target
+    if target is not None and target.of == question.of and set(question.variables) <= set(target.by):
+        same = target.by == question.variables
+        kept = None if same else tuple(target.by.index(variable) for variable in question.variables)
+        return Claim(True, (Piece(final.links[-1], target.transposed, last),), kept)
+    if target is not None:
+        pieces: dict[int, Piece] = {}
+        for k, statement in enumerate(statements):
+            named = statement.target
+            if named is not None and named.of == question.of and len(named.by) == 1 and named.by[0] in question.variables:
+                pieces[named.by[0]] = Piece(statement.links[-1], named.transposed, k)
+        if pieces:
+            return Claim(False, tuple(pieces.get(variable) for variable in question.variables))
+    bare = [k for k, statement in enumerate(statements) if _is_bare(statement)]
+    if len(bare) == len(statements) == len(question.variables) > 1:
+        return Claim(False, tuple(Piece(statements[k].links[0], False, k) for k in bare))
+    return Claim(True, (Piece(final.links[-1], False, last),))
+
+
+def _is_bare(statement: Statement) -> bool:
+    return statement.target is None and not statement.name and len(statement.links) == 1
+
+
+def claimed_blocks(answer: Answer, claim: Claim, setting: Setting, places: bool = False) -> list[Polynomial | None]:
+    """The blocks that an answer gives under one reading, None for those that it does not give.
+
+    Raises:
+        MisfitError: blocks do not fit together.
+        LimitError: there are too many words.
+    """
+    given = [piece for piece in claim.pieces if piece is not None]
+    values = dict(zip((piece.root for piece in given), evaluate(answer, [piece.root for piece in given], setting, places), strict=True))
+    result: list[Polynomial | None] = []
+    for piece in claim.pieces:
+        if piece is None:
+            result.append(None)
+            continue
+        blocks = blocks_of(values[piece.root], piece.root)
+        if piece.transposed:
+            blocks = [transpose(block) for block in blocks]
+        if claim.kept is not None and len(blocks) > max(claim.kept):
+            blocks = [blocks[k] for k in claim.kept]
+        result += blocks
+    return result

@@ -1,0 +1,294 @@
+"""An answer's parts as sums of words, under one reading and in one layout."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from typing import NamedTuple
+
+from jacobian_chain.answer import Answer, Atom
+from jacobian_chain.layout import Layout
+from jacobian_chain.problem import Part
+from jacobian_chain.words import IDENTITY, ZERO, Letter, Polynomial, add, multiply, scale, transpose
+
+_PLACE = 1 << 32
+"""A letter with a place is its code plus the number of the part that it stands in, times this."""
+
+
+class Setting(NamedTuple):
+    """One way to read an answer.
+
+    Attributes:
+        layout: what a fraction means, and J unless it is ``literal``.
+        literal: whether J is the Jacobian in numerator layout whatever the layout.
+        choices: for symbols that can mean several things, or for single parts by their number, which it is.
+        flat: whether ⊙ is read as the matrix product.
+    """
+
+    layout: Layout
+    literal: bool = False
+    choices: Mapping[object, int] = {}
+    flat: bool = False
+
+    def turns(self, atom: Atom) -> bool:
+        """Whether an atom means the adjoint of the Jacobian."""
+        if atom.turned is not None:
+            return atom.turned
+        if self.literal and atom.sign in ("J", "slot"):
+            return False
+        return self.layout.transposes_scalar if atom.scalar else self.layout.transposes_array
+
+
+class Grid(NamedTuple):
+    """Blocks in rows."""
+
+    columns: int
+    cells: tuple[Polynomial, ...]
+
+    @property
+    def rows(self) -> int:
+        """How many rows of blocks there are."""
+        return len(self.cells) // self.columns
+
+
+Value = Polynomial | Grid
+
+
+class MisfitError(Exception):
+    """Blocks do not fit together; ``part`` is where."""
+
+    def __init__(self, message: str, part: int) -> None:
+        super().__init__(message)
+        self.message = message
+        self.part = part
+
+
+def place_of(code: int) -> int:
+    """The part in which a letter with a place stands, -1 without one."""
+    return (code >> 32) - 1
+
+
+def bare(code: int) -> int:
+    """A letter without its place."""
+    return code & (_PLACE - 1)
+
+
+def evaluate(answer: Answer, roots: Sequence[int], setting: Setting, places: bool = False) -> list[Value]:
+    """The values of some parts; with ``places`` each letter keeps the part that it stands in.
+
+    Raises:
+        MisfitError: blocks do not fit together.
+        LimitError: there are too many words.
+    """
+    return _Evaluator(answer, setting, places).run(roots)
+
+
+def blocks_of(value: Value, part: int) -> list[Polynomial]:
+    """The blocks of a row or a column, in order."""
+    if not isinstance(value, Grid):
+        return [value]
+    if value.columns > 1 and value.rows > 1:
+        raise MisfitError(f"these are {value.rows} rows of {value.columns} blocks, not one row or column", part)
+    return list(value.cells)
+
+
+def is_number(parts: Sequence[Part], index: int) -> bool:
+    """Whether a part is a bare number, which is added to every entry rather than along the diagonal."""
+    part = parts[index]
+    while part.kind in ("negate", "transpose"):
+        part = parts[part.args[0]]
+    if part.kind == "product":
+        return all(parts[arg].kind == "number" for arg in part.args)
+    return part.kind == "number"
+
+
+class _Evaluator:
+    def __init__(self, answer: Answer, setting: Setting, places: bool) -> None:
+        self.answer = answer
+        self.problem = answer.problem
+        self.setting = setting
+        self.places = places
+        self.values: dict[int, Value] = {}
+
+    def run(self, roots: Sequence[int]) -> list[Value]:
+        parts, values = self.answer.parts, self.values
+        stack = list(roots)
+        needed: set[int] = set()
+        while stack:
+            index = stack.pop()
+            if index not in needed:
+                needed.add(index)
+                stack.extend(self.arguments(index, parts[index]))
+        for index in sorted(needed):
+            values[index] = self.compute(index, parts[index])
+        return [values[root] for root in roots]
+
+    def arguments(self, index: int, part: Part) -> tuple[int, ...]:
+        """The parts that a part's value depends on under this setting."""
+        return (self.chosen(index, part),) if part.kind == "derivative" else part.args
+
+    def chosen(self, index: int, part: Part) -> int:
+        """The root of what a derivative means under this setting."""
+        if len(part.args) == 1:
+            return part.args[0]
+        assert isinstance(part.value, int)
+        choices = self.setting.choices
+        choice = choices.get(index)
+        if choice is None:
+            choice = choices.get(self.answer.atoms[part.value].symbol, 0)
+        return part.args[choice % len(part.args)]
+
+    def compute(self, index: int, part: Part) -> Value:
+        values, kind = self.values, part.kind
+        if kind == "derivative":
+            assert isinstance(part.value, int)
+            value = values[self.chosen(index, part)]
+            if self.places:
+                value = _map(value, lambda polynomial: _moved(polynomial, index))
+            return _transpose(value) if self.setting.turns(self.answer.atoms[part.value]) else value
+        if kind == "product":
+            value = values[part.args[0]]
+            for arg in part.args[1:]:
+                value = self.multiply(value, values[arg], index)
+            return value
+        if kind == "letter":
+            assert isinstance(part.value, int)
+            code = part.value
+            return {(code + (index + 1) * _PLACE if self.places else code,): 1}
+        if kind == "known":
+            assert isinstance(part.value, int)
+            return self.problem.polynomial(part.value)
+        if kind == "sum":
+            return self.sum(index, part)
+        if kind == "number":
+            assert isinstance(part.value, int | Fraction)
+            return scale(IDENTITY, part.value)
+        if kind == "name":
+            return values[part.args[0]]
+        if kind == "negate":
+            return _map(values[part.args[0]], lambda polynomial: scale(polynomial, -1))
+        if kind == "transpose":
+            return _transpose(values[part.args[0]])
+        if kind == "grid":
+            assert isinstance(part.value, tuple)
+            return self.assemble(index, part.args, part.value)
+        if kind == "hadamard":
+            return self.hadamard(index, part)
+        return ZERO if kind == "zero" else IDENTITY
+
+    def sum(self, index: int, part: Part) -> Value:
+        parts = self.answer.parts
+        terms = [self.values[arg] for arg in part.args]
+        if any(isinstance(term, Grid) for term in terms):
+            return self.add_grids(terms, index)
+        polynomials = [term for term in terms if not isinstance(term, Grid)]
+        numbers = [is_number(parts, arg) for arg in part.args]
+        if any(numbers) and not all(numbers):
+            shape = next((shape for term in polynomials if (shape := self.shape(term)) is not None), None)
+            if shape is not None and shape != ("1", "1"):
+                ones = self.problem.alphabet.code(Letter("ones", "1", 0, (), *shape))
+                code = ones + (index + 1) * _PLACE if self.places else ones
+                polynomials = [
+                    scale({(code,): 1}, next(iter(term.values()), 0)) if is_number else term
+                    for term, is_number in zip(polynomials, numbers, strict=True)
+                ]
+        return add(polynomials)
+
+    def shape(self, polynomial: Polynomial) -> tuple[str, str] | None:
+        """Rows and columns of a sum by its first word with letters."""
+        alphabet = self.problem.alphabet
+        for word in polynomial:
+            if word:
+                return alphabet.word_shape(tuple([bare(code) for code in word]))
+        return None
+
+    def hadamard(self, index: int, part: Part) -> Value:
+        left, right = (self.values[arg] for arg in part.args)
+        if self.setting.flat or isinstance(left, Grid) or isinstance(right, Grid):
+            return self.multiply(left, right, index)
+        shapes = self.shape(left), self.shape(right)
+        if shapes[0] == ("1", "1") or shapes[1] == ("1", "1"):
+            return multiply(left, right)
+        normalise = self.problem.alphabet.normalise
+        sides = sorted(sorted(normalise(_moved(side, -1)).items()) for side in (left, right))
+        rows, columns = shapes[0] or shapes[1] or ("?", "?")
+        code = self.problem.alphabet.code(Letter("hadamard", repr(sides), 0, (), rows, columns))
+        return {(code + (index + 1) * _PLACE if self.places else code,): 1}
+
+    # --- blocks ---
+
+    def multiply(self, left: Value, right: Value, index: int) -> Value:
+        if not isinstance(left, Grid) and not isinstance(right, Grid):
+            return multiply(left, right)
+        if not isinstance(left, Grid) and set(left) <= {()}:
+            return _map(right, lambda polynomial: multiply(left, polynomial))
+        if not isinstance(right, Grid) and set(right) <= {()}:
+            return _map(left, lambda polynomial: multiply(polynomial, right))
+        one = left if isinstance(left, Grid) else Grid(1, (left,))
+        other = right if isinstance(right, Grid) else Grid(1, (right,))
+        if one.columns != other.rows:
+            raise MisfitError(f"{one.columns} block columns meet {other.rows} block rows", index)
+        cells = [
+            add(multiply(one.cells[row * one.columns + k], other.cells[k * other.columns + column]) for k in range(one.columns))
+            for row in range(one.rows)
+            for column in range(other.columns)
+        ]
+        return cells[0] if len(cells) == 1 else Grid(other.columns, tuple(cells))
+
+    def add_grids(self, terms: Sequence[Value], index: int) -> Value:
+        grids = [term for term in terms if isinstance(term, Grid)]
+        size = grids[0].columns, grids[0].rows
+        for term in terms:
+            if (term.columns, term.rows) != size if isinstance(term, Grid) else term != ZERO:
+                raise MisfitError("these blocks cannot be added: their numbers differ", index)
+        return Grid(grids[0].columns, tuple(add(cells) for cells in zip(*(grid.cells for grid in grids), strict=True)))
+
+    def assemble(self, index: int, cells: Sequence[int], lengths: tuple[int, ...]) -> Value:
+        """Rows of cells, of which each may be blocks itself; 0 and I take the size of what stands beside them."""
+        table: list[list[Value]] = []
+        start = 0
+        for length in lengths:
+            table.append([self.values[cell] for cell in cells[start : start + length]])
+            start += length
+        if len(set(lengths)) > 1:
+            raise MisfitError(f"the rows have {' and '.join(map(str, lengths))} cells", index)
+        heights = [max((cell.rows if isinstance(cell, Grid) else 1) for cell in row) for row in table]
+        widths = [max((cell.columns if isinstance(cell, Grid) else 1) for cell in column) for column in zip(*table, strict=True)]
+        rows: list[Polynomial] = []
+        for row, height in zip(table, heights, strict=True):
+            fitted = [self.fit(cell, height, width, index) for cell, width in zip(row, widths, strict=True)]
+            for k in range(height):
+                for grid in fitted:
+                    rows += grid.cells[k * grid.columns : (k + 1) * grid.columns]
+        return Grid(sum(widths), tuple(rows))
+
+    def fit(self, cell: Value, height: int, width: int, index: int) -> Grid:
+        """A cell as blocks of a size that its neighbours ask for."""
+        if isinstance(cell, Grid):
+            if (cell.rows, cell.columns) != (height, width):
+                message = f"a cell of {cell.rows} x {cell.columns} blocks stands where {height} x {width} are needed"
+                raise MisfitError(message, index)
+            return cell
+        if (height, width) == (1, 1) or cell == ZERO:
+            return Grid(width, (cell,) * (height * width))
+        if height == width and set(cell) <= {()}:
+            return Grid(width, tuple(cell if row == column else ZERO for row in range(height) for column in range(width)))
+        raise MisfitError(f"one block stands where {height} x {width} are needed", index)
+
+
+def _map(value: Value, change: object) -> Value:
+    """A value with every block changed."""
+    assert callable(change)
+    return Grid(value.columns, tuple(change(cell) for cell in value.cells)) if isinstance(value, Grid) else change(value)
+
+
+def _transpose(value: Value) -> Value:
+    if not isinstance(value, Grid):
+        return transpose(value)
+    columns, rows = value.columns, value.rows
+    return Grid(rows, tuple(transpose(value.cells[row * columns + column]) for column in range(columns) for row in range(rows)))
+
+
+def _moved(polynomial: Polynomial, place: int) -> Polynomial:
+    """The same words with all letters standing in one part, -1 for none."""
+    return {tuple([bare(code) + (place + 1) * _PLACE for code in word]): number for word, number in polynomial.items()}

@@ -1,0 +1,222 @@
+"""Equality of sums of products that are too long to be written out, by their values at random places in a prime field.
+
+A word a b c becomes the product x(a, 0) x(b, 1) x(c, 2) of random numbers, one for each letter at each position: different words are
+then different monomials, so that equal values mean equal sums but for an error of at most degree / p (Schwartz 1980, Zippel 1979; words
+told apart by positions: Raz & Shpilka, Deterministic polynomial identity testing in non-commutative models, 2005). A row of numbers,
+one for each length of word so far, is carried through the expression from the left, in time the number of factors times the longest
+word.
+
+Where a product passes through a single number, the row is gathered into one and begins anew. What differs here may then be equal after
+all, because a number is its own transpose; :func:`differ_surely` tells.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Generator, Sequence
+from fractions import Fraction
+from typing import NamedTuple
+
+from jacobian_chain.answer import Answer
+from jacobian_chain.errors import LimitError
+from jacobian_chain.evaluate import Setting, is_number
+from jacobian_chain.problem import Part, Problem
+
+PRIME = 2**61 - 1
+"""The field's size."""
+
+MAX_STEPS = 400_000
+"""Most factors that are carried through."""
+
+_Row = tuple[int, ...]
+
+
+class _Node(NamedTuple):
+    """A part of the answer or of the problem, transposed or not."""
+
+    known: bool
+    part: int
+    transposed: bool
+
+
+class _Product(NamedTuple):
+    """Nodes one after the other."""
+
+    nodes: tuple[_Node, ...]
+
+
+class Fingerprints:
+    """Values of parts at one random place.
+
+    Attributes:
+        degree: the longest word met so far.
+    """
+
+    def __init__(self, problem: Problem, answer: Answer, setting: Setting, turned: bool, seed: int) -> None:
+        self.problem = problem
+        self.answer = answer
+        self.setting = setting
+        self.turned = turned
+        self.degree = 1
+        self._random = random.Random(seed)
+        self._weights: dict[tuple[int, int], int] = {}
+        self._memo: dict[tuple[_Node, int], _Row] = {}
+        self._rows: list[_Row] = []  # kept alive, so that their identities stay theirs
+        self._steps = 0
+        self._start: _Row = (1,)
+
+    def of_answer(self, root: int) -> list[_Row]:
+        """The blocks of a part of the answer.
+
+        Raises:
+            LimitError: too many factors, or blocks inside of products.
+        """
+        return [self._run(product) for product in self._blocks(_Node(False, root, self.turned))]
+
+    def of_problem(self, root: int, transposed: bool) -> _Row:
+        """A part of the problem."""
+        return self._run(_Product((_Node(True, root, transposed is not self.turned),)))
+
+    def _blocks(self, node: _Node) -> list[_Product]:
+        """The cells of a row or column of blocks, a product with one row distributed over it."""
+        part, args = self._open(node)
+        if part.kind == "grid":
+            return [product for arg in args for product in self._blocks(arg)]
+        if part.kind in ("name", "transpose", "derivative"):
+            return self._blocks(args[0])
+        if part.kind == "product":
+            opened = [self._blocks(arg) if self._has_grid(arg) else [_Product((arg,))] for arg in args]
+            wide = [k for k, blocks in enumerate(opened) if len(blocks) > 1]
+            if len(wide) > 1:
+                raise LimitError("products of matrices of blocks with this many terms are not compared")
+            if wide:
+                (k,) = wide
+                before = tuple(node for blocks in opened[:k] for node in blocks[0].nodes)
+                behind = tuple(node for blocks in opened[k + 1 :] for node in blocks[0].nodes)
+                return [_Product((*before, *block.nodes, *behind)) for block in opened[k]]
+        return [_Product((node,))]
+
+    def _has_grid(self, node: _Node) -> bool:
+        """Whether a factor is itself blocks."""
+        part, args = self._open(node)
+        while part.kind in ("name", "transpose", "derivative"):
+            part, args = self._open(args[0])
+        return part.kind == "grid" or (part.kind == "product" and any(self._has_grid(arg) for arg in args))
+
+    def _open(self, node: _Node) -> tuple[Part, tuple[_Node, ...]]:
+        """A node's part and what it is made of, in order from the left."""
+        known, index, transposed = node
+        part = (self.problem.parts if known else self.answer.parts)[index]
+        if part.kind == "known":
+            assert isinstance(part.value, int)
+            return part, (_Node(True, part.value, transposed),)
+        if part.kind == "derivative":
+            assert isinstance(part.value, int)
+            atom = self.answer.atoms[part.value]
+            chosen = part.args[self.setting.choices.get(atom.symbol, 0) % len(part.args)]
+            return part, (_Node(False, chosen, self.setting.turns(atom) is not transposed),)
+        turned = transposed is not (part.kind == "transpose")
+        args = tuple(_Node(known, arg, turned) for arg in part.args)
+        return part, args[::-1] if transposed and part.kind == "product" else args
+
+    def _run(self, product: _Product) -> _Row:
+        """Carry the first row through a product; nested parts wait on a stack of their own."""
+        stack: list[Generator[tuple[_Node, _Row], _Row, _Row]] = [self._through(product.nodes, self._start)]
+        result: _Row | None = None
+        while stack:
+            try:
+                node, row = stack[-1].send(result) if result is not None else next(stack[-1])
+            except StopIteration as stop:
+                stack.pop()
+                result = stop.value
+                continue
+            known = self._memo.get((node, id(row)))
+            if known is not None:
+                result = known
+                continue
+            stack.append(self._carry(node, row))
+            result = None
+        assert result is not None
+        return result
+
+    def _through(self, nodes: Sequence[_Node], row: _Row) -> Generator[tuple[_Node, _Row], _Row, _Row]:
+        for node in nodes:
+            row = yield node, row
+        return row
+
+    def _carry(self, node: _Node, row: _Row) -> Generator[tuple[_Node, _Row], _Row, _Row]:
+        """What a row is behind a node."""
+        self._steps += 1
+        if self._steps > MAX_STEPS:
+            raise LimitError(f"the answer has more than {MAX_STEPS:,} factors to compare")
+        part, args = self._open(node)
+        result = row
+        if part.kind == "letter":
+            assert isinstance(part.value, int)
+            result = self._letter(part.value ^ node.transposed, row)
+        elif part.kind == "number":
+            assert isinstance(part.value, int | Fraction)
+            number = Fraction(part.value)
+            factor = number.numerator * pow(number.denominator, -1, PRIME) % PRIME
+            result = tuple([entry * factor % PRIME for entry in row])
+        elif part.kind == "negate":
+            inner = yield args[0], row
+            result = tuple([-entry % PRIME for entry in inner])
+        elif part.kind == "zero":
+            result = (0,)
+        elif part.kind == "sum":
+            numbers = [is_number(self.answer.parts, arg) for arg in part.args] if not node.known else [False]
+            if any(numbers) and not all(numbers):
+                raise LimitError("a number in a sum with this many terms is not compared", hint="write I for the identity")
+            total: list[int] = []
+            for arg in args:
+                term = yield arg, row
+                total += [0] * (len(term) - len(total))
+                for k, entry in enumerate(term):
+                    total[k] = (total[k] + entry) % PRIME
+            result = tuple(total)
+        elif part.kind in ("grid", "hadamard"):
+            raise LimitError(f"an answer with this many terms and a {part.kind} inside is not compared")
+        else:
+            for arg in args:
+                result = yield arg, result
+        self._memo[node, id(row)] = result
+        self._rows += (row, result)
+        return result
+
+    def _letter(self, code: int, row: _Row) -> _Row:
+        rows, columns = self.problem.alphabet.shape(code)
+        if rows == columns == "1":
+            factor = self._weight(code & ~1, -1)
+            return tuple([entry * factor % PRIME for entry in row])
+        moved = (0, *[entry * self._weight(code, k) % PRIME for k, entry in enumerate(row)])
+        self.degree = max(self.degree, len(moved))
+        if columns == "1":
+            return (sum(entry * self._weight(-1, k) for k, entry in enumerate(moved)) % PRIME,)
+        return moved
+
+    def _weight(self, code: int, position: int) -> int:
+        weight = self._weights.get((code, position))
+        if weight is None:
+            weight = self._weights[code, position] = self._random.randrange(1, PRIME)
+        return weight
+
+
+def trim(row: _Row) -> _Row:
+    """A row without zeros behind, so that equal ones look equal."""
+    end = len(row)
+    while end and not row[end - 1]:
+        end -= 1
+    return row[:end]
+
+
+def differ_surely(problem: Problem, of: int) -> bool:
+    """Whether different values mean different sums: no letter but those of the output leads through a single number."""
+    for letter in problem.alphabet.letters:
+        if letter.kind in ("value", "ones", "hadamard"):
+            return False
+        if letter.columns == "1":
+            return False
+        if letter.rows == "1" and letter.kind == "partial" and of not in problem.applications[letter.name]:
+            return False
+    return True

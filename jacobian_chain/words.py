@@ -1,0 +1,199 @@
+"""Words: sums of products of letters, in a normal form in which equal means equal.
+
+A letter is one matrix of the problem, such as the Jacobian of a layer in one slot at one point. Letters do not commute, so a sum of
+products has exactly one normal form, a map from word to coefficient, up to one thing: what is a single number commutes with everything
+and is its own transpose. :meth:`Alphabet.normalise` brings such numbers to the front.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from fractions import Fraction
+from typing import NamedTuple
+
+from jacobian_chain.errors import LimitError
+from jacobian_chain.layout import adjoint_word
+
+MAX_WORDS = 4096
+"""Most words of one sum; beyond it sums are compared by their values at random places."""
+
+Number = int | Fraction
+Word = tuple[int, ...]
+Polynomial = dict[Word, Number]
+"""Coefficients by word. The empty word is the identity; no coefficient is zero."""
+
+ZERO: Polynomial = {}
+IDENTITY: Polynomial = {(): 1}
+
+_AFTER_NUMBER, _AFTER_NUMBERS, _BETWEEN = -1, -2, -3
+"""Separators in a normalised word, which are no letters."""
+
+
+class Letter(NamedTuple):
+    """One matrix.
+
+    ``kind`` is ``partial`` (the Jacobian of layer ``name`` in ``slot`` at the values ``inputs``), ``foreign`` (the derivative of layer
+    ``name`` by the value ``inputs[0]``, which is none of its arguments), ``value`` (the value ``slot`` as a column), ``hadamard`` (an
+    elementwise product, ``name`` what stands in it) or ``ones``.
+    """
+
+    kind: str
+    name: str
+    slot: int
+    inputs: tuple[int, ...]
+    rows: str
+    columns: str
+
+
+class Alphabet:
+    """The letters of one problem by number: ``2 k`` is the k-th one, ``2 k + 1`` its transpose."""
+
+    def __init__(self) -> None:
+        self.letters: list[Letter] = []
+        self._index: dict[Letter, int] = {}
+        self._thin: set[int] = set()  # letters with a single row or column
+
+    def code(self, letter: Letter) -> int:
+        """The number of a letter, new or known."""
+        code = self._index.get(letter)
+        if code is None:
+            code = self._index[letter] = 2 * len(self.letters)
+            self.letters.append(letter)
+            if letter.rows == "1" or letter.columns == "1":
+                self._thin.update((code, code + 1))
+        return code
+
+    def shape(self, code: int) -> tuple[str, str]:
+        """Rows and columns of a letter or its transpose."""
+        letter = self.letters[code >> 1]
+        return (letter.columns, letter.rows) if code & 1 else (letter.rows, letter.columns)
+
+    def word_shape(self, word: Word) -> tuple[str, str] | None:
+        """Rows and columns of a product, None for the identity."""
+        shapes = [shape for shape in map(self.shape, word) if shape != ("1", "1")]
+        if not shapes:
+            return ("1", "1") if word else None
+        return shapes[0][0], shapes[-1][1]
+
+    def misfit(self, word: Word) -> int | None:
+        """The position of the first letter that does not fit the one before it, None where all fit."""
+        before = None
+        for position, code in enumerate(word):
+            rows, columns = self.shape(code)
+            if (rows, columns) == ("1", "1"):
+                continue
+            if before is not None and before != rows:
+                return position
+            before = columns
+        return None
+
+    def normalise(self, polynomial: Polynomial) -> Polynomial:
+        """The normal form: two sums of products are equal if these are.
+
+        >>> alphabet = Alphabet()
+        >>> row = alphabet.code(Letter("partial", "f", 0, (0,), "1", "n"))
+        >>> column = alphabet.code(Letter("partial", "g", 0, (1,), "n", "1"))
+        >>> alphabet.normalise({(row, column): 1}) == alphabet.normalise({(column + 1, row + 1): 1})
+        True
+        """
+        thin = self._thin
+        if not thin or all(thin.isdisjoint(word) for word in polynomial):
+            return polynomial
+        result: Polynomial = {}
+        for word, coefficient in polynomial.items():
+            add_word(result, word if thin.isdisjoint(word) else self._normalise(word), coefficient)
+        return result
+
+    def _normalise(self, word: Word) -> Word:
+        numbers: list[Word] = []
+        stack: list[Word] = []  # the factors that are not single numbers
+        segment: list[int] = []
+        for code in (*word, None):
+            rows, columns = ("1", "1") if code is None else self.shape(code)
+            if code is not None and rows == columns == "1":
+                numbers.append((code & ~1,))
+                continue
+            if segment and (code is None or rows == "1" or self.shape(segment[-1])[1] == "1"):
+                self._push(tuple(segment), stack, numbers)
+                segment = []
+            if code is not None:
+                segment.append(code)
+        if not numbers and len(stack) == 1:
+            return stack[0]
+        front = tuple(code for number in sorted(numbers) for code in (*number, _AFTER_NUMBER))
+        behind = tuple(code for factor in stack for code in (*factor, _BETWEEN))
+        return (*front, _AFTER_NUMBERS, *behind)
+
+    def _push(self, segment: Word, stack: list[Word], numbers: list[Word]) -> None:
+        """Put a factor behind others, joined to the one before where no single number stands between them."""
+        while True:
+            rows, columns = self.shape(segment[0])[0], self.shape(segment[-1])[1]
+            if rows == columns == "1":
+                numbers.append(min(segment, adjoint_word(segment)))
+                return
+            if not stack or rows == "1" or self.shape(stack[-1][-1])[1] == "1":
+                stack.append(segment)
+                return
+            segment = stack.pop() + segment
+
+
+def add_word(polynomial: Polynomial, word: Word, coefficient: Number) -> None:
+    """Add a multiple of a word to a sum, in place."""
+    total = polynomial.get(word, 0) + coefficient
+    if total:
+        polynomial[word] = total
+    else:
+        polynomial.pop(word, None)
+
+
+def add(terms: Iterable[Polynomial]) -> Polynomial:
+    """The sum of sums.
+
+    Raises:
+        LimitError: it has more than ``MAX_WORDS`` words.
+    """
+    result: Polynomial = {}
+    for term in terms:
+        if not result:
+            result = dict(term)
+            continue
+        for word, coefficient in term.items():
+            add_word(result, word, coefficient)
+    return _limited(result, len(result))
+
+
+def multiply(left: Polynomial, right: Polynomial) -> Polynomial:
+    """The product of sums, distributed.
+
+    Raises:
+        LimitError: it has more than ``MAX_WORDS`` words.
+
+    >>> multiply({(0,): 2}, {(): 1, (2,): -1})
+    {(0,): 2, (0, 2): -2}
+    """
+    _limited(left, len(left) * len(right))
+    if len(left) == len(right) == 1:
+        ((one, coefficient),) = left.items()
+        ((other, factor),) = right.items()
+        return {one + other: coefficient * factor}
+    result: Polynomial = {}
+    for one, coefficient in left.items():
+        for other, factor in right.items():
+            add_word(result, one + other, coefficient * factor)
+    return result
+
+
+def scale(polynomial: Polynomial, number: Number) -> Polynomial:
+    """A multiple of a sum."""
+    return {word: coefficient * number for word, coefficient in polynomial.items()} if number else {}
+
+
+def transpose(polynomial: Polynomial) -> Polynomial:
+    """The transpose of a sum."""
+    return {adjoint_word(word): coefficient for word, coefficient in polynomial.items()}
+
+
+def _limited(polynomial: Polynomial, words: int) -> Polynomial:
+    if words > MAX_WORDS:
+        raise LimitError(f"the sum has more than {MAX_WORDS:,} products")
+    return polynomial
