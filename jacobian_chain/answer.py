@@ -168,6 +168,7 @@ class _Reader:
         self.used: set[str] = set()
         self.left = False
         self.in_where = False
+        self.behind: int | None = None  # the factor in brackets behind the one that was read last
         self.program: Program
         self.nodes: list[Node] = []
         self.outcomes: list[_Outcome] = []
@@ -204,8 +205,8 @@ class _Reader:
         """Values, layers and other names, as the grammar wants them: what is a value and a layer may be applied."""
         layers = self.vocabulary.layers | {key for key, meaning in self.meanings.items() if meaning.kind == "layer"}
         values = [*self.vocabulary.values, *(key for key, meaning in self.meanings.items() if meaning.kind != "layer")]
-        others = [*OPERATORS, *self.vocabulary.groups, *self.tape.spellings, "I", *self.meanings]
-        return [name for name in values if name not in layers], layers, others
+        others = [*OPERATORS, *self.vocabulary.groups, *self.tape.spellings, *self.meanings]
+        return [name for name in (*values, "I", "Id") if name not in layers], layers, others
 
     def read(self, source: Source) -> Answer:
         values, layers, others = self.known_names()
@@ -665,6 +666,7 @@ class _Reader:
         i = 0
         while i < len(items):
             unit, stop = self.unit(items, i)
+            behind, self.behind = self.behind, None
             last = self.nodes[items[stop - 1][1]]
             before = units[-1] if units else None
             if before is not None and items[i][0] == "juxtaposed" and stop == i + 1:
@@ -683,6 +685,8 @@ class _Reader:
                 units[-1] = (before[0], fraction, before[2], items[stop - 1][1])
             else:
                 units.append((items[i][0], unit, items[i][1], items[stop - 1][1]))
+            if behind is not None:
+                units.append(("juxtaposed", behind, items[stop - 1][1], items[stop - 1][1]))
             i = stop
         if len(units) == 1:
             outcome = units[0][1]
@@ -745,7 +749,8 @@ class _Reader:
                 while behind.kind == "transpose":
                     other = self.part("transpose", (other,), whole)
                     behind = self.nodes[behind.args[0]]
-                return self.part("product", (part, other), Node("product", "", (), node.start, whole.end)), i + 2
+                self.behind = other
+                return part, i + 2
             operand, turned = self.operand(items[i + 1][1])
             if behind.kind == "at":
                 at = self.point_below(behind)

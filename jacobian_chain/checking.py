@@ -14,20 +14,26 @@ from typing import Any, NamedTuple
 
 from jacobian_chain.answer import Answer, read_answer
 from jacobian_chain.claims import Claim, Question, claimed_blocks, find_claim
-from jacobian_chain.diagnosis import Block, Edit, Names, Span, explain_block, name_edit
+from jacobian_chain.diagnosis import ORDER, Block, Edit, Names, Span, explain_block, name_edit
 from jacobian_chain.errors import LimitError, ReadingError, Source
 from jacobian_chain.evaluate import Grid, MisfitError, Setting, Value, evaluate, place_of
 from jacobian_chain.field import PRIME, Fingerprints, differ_surely, trim
 from jacobian_chain.layout import LAYOUTS, Layout, adjoint_word
-from jacobian_chain.problem import Problem
+from jacobian_chain.problem import Part, Problem
 from jacobian_chain.tokens import Spelling
 from jacobian_chain.transcript import write_latex, write_text
 from jacobian_chain.vocabulary import NAMINGS, Vocabulary
-from jacobian_chain.words import Letter, Polynomial, Word
+from jacobian_chain.words import IDENTITY, Letter, Polynomial, Word, multiply, transpose
 from jacobian_chain.writers import TextWriter
 
 MAX_CHARACTERS = 1_000_000
 """Longest answer that is read."""
+
+MAX_REPAIRS = 400
+"""Most repairs of single factors that are tried."""
+
+MAX_DIAGNOSED = 8
+"""Most readings of a wrong answer that are explained."""
 
 MAX_READINGS = 48
 """Most combinations of meanings that are tried."""
@@ -399,24 +405,32 @@ class _Judge:
             edit = Edit("unknown", detail="this is not the derivative; it has too many terms to say more")
             setting = Setting(self.question.layout, False, outcome.choices)
             return outcome, setting, self.findings(outcome, [edit], setting.layout, setting)
-        best: tuple[float, Outcome, Setting, list[Edit]] | None = None
+        best: tuple[float, Outcome, Setting, _Comparison | None, list[Edit]] | None = None
         for answer in answers:
             claim = find_claim(answer, self.question)
-            for choices in itertools.islice(_choices(answer), 8):
+            strange = sum(self.is_foreign(part) for part in answer.parts)
+            for choices in itertools.islice(_choices(answer), MAX_DIAGNOSED):
                 one = outcome._replace(answer=answer, claim=claim, choices=choices)
                 for layout in (self.question.layout, *(layout for layout in LAYOUTS.values() if layout != self.question.layout)):
                     for setting in _settings(layout, answer, choices):
-                        edits = self.edits(one, setting)
-                        cost = sum(edit.cost for edit in edits) + 0.6 * (layout != self.question.layout) + 0.01 * setting.literal
+                        comparison, edits = self.edits(one, setting)
+                        cost = sum(edit.cost for edit in edits) + 0.4 * strange
+                        cost += 0.6 * (layout != self.question.layout) + 0.01 * setting.literal
                         if best is None or cost < best[0]:
-                            best = cost, one, setting, edits
+                            best = cost, one, setting, comparison, edits
                 if best is not None and best[0] < 1.15:
                     break
         assert best is not None
-        _, chosen, setting, edits = best
+        _, chosen, setting, comparison, edits = best
+        if comparison is not None:
+            edits = comparison.refine(edits)
         return chosen, setting, self.findings(chosen, edits, setting.layout, setting)
 
-    def edits(self, outcome: Outcome, setting: Setting) -> list[Edit]:
+    def is_foreign(self, part: Part) -> bool:
+        """Whether a part is the derivative of a layer by what is none of its arguments, which a better naming may avoid."""
+        return part.kind == "letter" and isinstance(part.value, int) and self.problem.alphabet.letters[part.value >> 1].kind == "foreign"
+
+    def edits(self, outcome: Outcome, setting: Setting) -> tuple[_Comparison | None, list[Edit]]:
         """What makes an answer right under one reading."""
         answer, claim = outcome.answer, outcome.claim
         try:
@@ -425,11 +439,12 @@ class _Judge:
         except MisfitError as error:
             part = answer.parts[error.part]
             span = (part.start, part.end) if part.start >= 0 else None
-            return [Edit("misfit", span=span, detail=error.message, cost=5.0)]
+            return None, [Edit("misfit", span=span, detail=error.message, cost=5.0)]
         assert plain is not None
         expected = self.question.expected(setting.layout)
         normal = [self.problem.alphabet.normalise(block) for block in expected]
-        return _Comparison(self, outcome, setting, given, plain, expected, normal).edits()
+        comparison = _Comparison(self, outcome, setting, given, plain, expected, normal)
+        return comparison, comparison.edits()
 
     def findings(self, outcome: Outcome, edits: Sequence[Edit], layout: Layout, setting: Setting) -> list[Finding]:
         """Edits as findings, with one right answer for all of them."""
@@ -437,7 +452,7 @@ class _Judge:
         suggestion = self.suggestion(outcome.answer)
         found = []
         for edit in edits:
-            diagnosis = name_edit(edit, names)
+            diagnosis = name_edit(edit)
             found.append(Finding(diagnosis.kind, self.place(edit), edit.span, diagnosis.say(edit, names), suggestion))
         if layout != self.question.layout and all(finding.kind != "other-layout" for finding in found):
             message = f"beside that, the answer is written in {layout.name} layout; {self.question.layout.name} layout was asked for"
@@ -485,7 +500,6 @@ class _Judge:
         return Names(
             lambda code: speaker.letter(code, setting),
             lambda word: speaker.path(adjoint_word(word) if turned else word),
-            self.problem.alphabet.letters,
             speaker.base,
             self.variable,
         )
@@ -577,10 +591,25 @@ class _Comparison:
             elementwise = self.elementwise()
             if elementwise is not None:
                 return [elementwise]
-            edits = [edit for k in wrong for edit in self.block(k, k)]
-            total = self.totals() if len(edits) > 1 else None
-            return edits if total is None else [total]
+            return [edit for k in wrong for edit in self.block(k, k)]
         return self.align()
+
+    def refine(self, edits: list[Edit]) -> list[Edit]:
+        """Simpler explanations where there is more than one edit to a block: a ∂ for a d, one factor that is a sum of words itself."""
+        if len(self.plain) != len(self.normal) or None in self.plain:
+            return edits
+        if len(edits) > 1 and all(edit.operation != "mixture" for edit in edits):
+            total = self.totals()
+            if total is not None:
+                return [total]
+        refined: list[Edit] = []
+        for number in dict.fromkeys(edit.block for edit in edits):
+            own = [edit for edit in edits if edit.block == number]
+            plain = all(edit.operation == "product left out" for edit in own)
+            costly = number >= 0 and not plain and sum(edit.cost for edit in own) >= 1.15
+            repair = self.factor(number) if costly else None
+            refined += own if repair is None else [repair]
+        return refined
 
     def permuted(self, wrong: Sequence[int]) -> Edit | None:
         """All wrong blocks are right ones in other places."""
@@ -641,6 +670,99 @@ class _Comparison:
                     text = self.judge.source.text[part.start : part.end]
                     return Edit("total", -1, span=(part.start, part.end), detail=f"{text} must be {atom.meanings[choice]} here")
         return None
+
+    def factor(self, number: int) -> Edit | None:
+        """One derivative of a block dropped, replaced by another one of the problem, or joined by one, if that makes the block right."""
+        answer, problem = self.outcome.answer, self.judge.problem
+        layout = self.setting.layout
+        if self.outcome.decided_by != "normal-form":
+            return None
+        candidates: list[tuple[tuple[int, int], Polynomial]] = []
+        for of, by, root in problem.derivatives():
+            polynomial = problem.polynomial(root)
+            turned = layout.transposes(problem.shapes[of])
+            candidates.append(((of, by), transpose(polynomial) if turned else polynomial))
+        below = self.below(number)
+        values = dict(zip(below, evaluate(answer, below, self.setting), strict=True))
+        found: list[Edit] = []
+        tries = 0
+        for place in below:
+            part, own = answer.parts[place], values[place]
+            atom = part.kind == "derivative"
+            if atom and self.fits(number, place, IDENTITY):
+                found.append(self.name_repair(number, part, None))
+            for pair, polynomial in candidates:
+                tries += 1
+                if tries > MAX_REPAIRS or isinstance(own, Grid):
+                    break
+                if atom and self.fits(number, place, polynomial):
+                    found.append(self.name_repair(number, part, pair))
+                if self.fits(number, place, multiply(polynomial, own)) or self.fits(number, place, multiply(own, polynomial)):
+                    span = (part.start, part.end) if part.start >= 0 else self.span(number)
+                    found.append(Edit("left out", number, factor=self.factor_text(pair), span=span))
+        return min(found, key=lambda edit: ORDER[name_edit(edit).kind], default=None)
+
+    def fits(self, number: int, place: int, polynomial: Polynomial) -> bool:
+        """Whether a block is right with something put in the place of one of its factors."""
+        setting = self.setting._replace(replaced={place: polynomial})
+        try:
+            blocks = _normal_blocks(self.judge.question, self.outcome.answer, self.outcome.claim, setting)
+        except LimitError:
+            return False  # a repair that is too long to look at is none
+        return blocks is not None and number < len(blocks) and blocks[number] == self.normal[number]
+
+    def factor_text(self, pair: tuple[int, int]) -> str:
+        """The derivative of one value by another in the notation of the answer."""
+        speaker = _Speaker(self.judge.problem, self.outcome.answer)
+        of, by = (speaker.value(value) for value in pair)
+        return f"∂{of}/∂{by}" if speaker.fractions else f"J_{by} {of}"
+
+    def name_repair(self, number: int, part: Part, pair: tuple[int, int] | None) -> Edit:
+        """The edit that a repaired factor is."""
+        answer = self.outcome.answer
+        span = (part.start, part.end) if part.start >= 0 else self.span(number)
+        assert isinstance(part.value, int)
+        atom = answer.atoms[part.value]
+        if pair is None:
+            shown = self.judge.source.text[part.start : part.end] if part.start >= 0 else ""
+            twins = [other for other in answer.parts if other.kind == "derivative" and other is not part and other.start >= 0]
+            near = any(self.is_beside(part, other) and self.symbol(other) == atom.symbol for other in twins)
+            return Edit("repeated" if near else "put in", number, factor=shown, span=span)
+        speaker = _Speaker(self.judge.problem, answer)
+        bases = [speaker.labels.value(value).base for value in pair]
+        typed = [atom.of.base if isinstance(atom.of, Spelling) else "", atom.by[0].base if atom.by else ""]
+        layer = self.judge.problem.tape.step(pair[0])
+        same = typed[1] == bases[1] and (typed[0] == bases[0] or (layer is not None and layer.name[:1] == typed[0]))
+        return Edit("replace", number, factor=self.factor_text(pair), relation="index" if same else "", span=span)
+
+    def symbol(self, part: Part) -> tuple[object, ...]:
+        assert isinstance(part.value, int)
+        return self.outcome.answer.atoms[part.value].symbol
+
+    def is_beside(self, one: Part, other: Part) -> bool:
+        """Whether two factors are neighbours in the text: nothing but a sign of multiplication between them."""
+        first, second = sorted((one, other), key=lambda part: part.start)
+        between = self.judge.source.text[first.end : second.start]
+        return len(between) < 12 and not any(c in between for c in "+-=|&,;\n")
+
+    def below(self, number: int) -> list[int]:
+        """The parts that a block is made of, those that stand in the text; what a derivative means is not looked into."""
+        answer, claim = self.outcome.answer, self.outcome.claim
+        piece = claim.pieces[0 if claim.whole else number]
+        if piece is None:
+            return []
+        root = piece.root
+        if claim.whole and answer.parts[root].kind == "grid" and len(answer.parts[root].args) == len(self.given):
+            root = answer.parts[root].args[number]
+        found: dict[int, None] = {}
+        stack = [root]
+        while stack:
+            index = stack.pop()
+            if index not in found:
+                found[index] = None
+                part = answer.parts[index]
+                stack.extend(part.args if part.kind != "derivative" else ())
+        return list(found)
 
     def block(self, given: int, wanted: int) -> list[Edit]:
         """The edits of one block."""

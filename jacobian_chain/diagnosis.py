@@ -32,37 +32,40 @@ Span = tuple[int, int]
 class Edit(NamedTuple):
     """One change that makes an answer, or a part of it, right.
 
-    ``operation`` is one of those that the records of ``DIAGNOSES`` ask for; ``found`` is the letter that stands there, ``wanted`` the
-    one that should (-1 for none); ``block`` the block, ``span`` where it stands, ``words`` products that are concerned, ``numbers``
-    what stands there and what should; ``literal`` says that the factor is one that means the same in every layout.
+    Attributes:
+        operation: one of those that the records of ``DIAGNOSES`` ask for.
+        block: the number of the block.
+        factor: the factor in question, as it should be or (where it does not belong) as it is.
+        relation: of a factor and what it should be: ``point`` (the same at another point), ``index`` (another index), or nothing.
+        span: where it stands.
+        words: products that are concerned.
+        numbers: what stands there and what should.
+        detail: what to say, where the record has no words of its own.
+        cost: how far-fetched it is.
     """
 
     operation: str
     block: int = -1
-    found: int = -1
-    wanted: int = -1
+    factor: str = ""
+    relation: str = ""
     span: Span | None = None
     words: tuple[Word, ...] = ()
     numbers: tuple[Number, Number] = (1, 1)
     detail: str = ""
-    literal: bool = False
     cost: float = 1.0
 
 
 class Names(NamedTuple):
-    """How to speak of letters: ``letter`` writes one, ``path`` the values that a product leads through, ``letters`` are all of them."""
+    """How to speak of letters.
+
+    ``letter`` writes one, ``path`` the values that a product leads through; ``base`` is a letter without indices, ``variable`` the
+    name of a block.
+    """
 
     letter: Callable[[int], str]
     path: Callable[[Word], str]
-    letters: Sequence[Letter]
     base: Callable[[Letter], tuple[str, str]]
     variable: Callable[[int], str]
-
-    def pair(self, edit: Edit) -> tuple[Letter, Letter] | None:
-        """The letters that stand there and that should."""
-        if edit.found < 0 or edit.wanted < 0:
-            return None
-        return self.letters[edit.found >> 1], self.letters[edit.wanted >> 1]
 
 
 class Example(NamedTuple):
@@ -80,24 +83,13 @@ class Diagnosis(NamedTuple):
     kind: str
     remedy: str
     operation: str
-    fits: Callable[[Edit, Names], bool]
+    fits: Callable[[Edit], bool]
     say: Callable[[Edit, Names], str]
     example: Example
 
 
-def _always(_edit: Edit, _names: Names) -> bool:
+def _always(_edit: Edit) -> bool:
     return True
-
-
-def _same_layer_elsewhere(edit: Edit, names: Names) -> bool:
-    pair = names.pair(edit)
-    return pair is not None and pair[0].kind == pair[1].kind == "partial" and pair[0][1:3] == pair[1][1:3]
-
-
-def _neighbour(edit: Edit, names: Names) -> bool:
-    """Whether two letters differ in indices only."""
-    pair = names.pair(edit)
-    return pair is not None and names.base(pair[0]) == names.base(pair[1])
 
 
 def _paths(edit: Edit, names: Names) -> str:
@@ -179,7 +171,7 @@ DIAGNOSES = (
         "one transpose is added or removed",
         "transpose",
         _always,
-        lambda edit, names: edit.detail or f"{names.letter(edit.wanted)} is needed here, not its transpose",
+        lambda edit, _: edit.detail or f"{edit.factor} is needed here, not its transpose",
         Example(_CHAIN, r"J_{x^3}L^3 (J_{x^2}L^2)^T J_{\theta^1}L^1 | J_{x^3}L^3 J_{\theta^2}L^2 | J_{\theta^3}L^3", "θ"),
     ),
     Diagnosis(
@@ -194,16 +186,16 @@ DIAGNOSES = (
         "evaluation-point",
         "a factor is evaluated elsewhere",
         "replace",
-        _same_layer_elsewhere,
-        lambda edit, names: f"the point is wrong: {names.letter(edit.wanted)} is needed",
+        lambda edit: edit.relation == "point",
+        lambda edit, _: f"the point is wrong: {edit.factor} is needed",
         Example("u = h(x); y = g(u)", r"\frac{\partial g}{\partial u}(x) \frac{\partial h}{\partial x}(x)", "x"),
     ),
     Diagnosis(
         "wrong-index",
         "a name is replaced by its neighbour in index",
         "replace",
-        _neighbour,
-        lambda edit, names: f"an index is wrong: {names.letter(edit.wanted)} is needed",
+        lambda edit: edit.relation == "index",
+        lambda edit, _: f"an index is wrong: {edit.factor} is needed",
         Example(_CHAIN, r"J_{x^3}L^3 J_{x^2}L^2 J_{\theta^2}L^1 | J_{x^3}L^3 J_{\theta^2}L^2 | J_{\theta^3}L^3", "θ"),
     ),
     Diagnosis(
@@ -211,7 +203,7 @@ DIAGNOSES = (
         "one of two equal neighbours is dropped",
         "repeated",
         _always,
-        lambda edit, names: f"{names.letter(edit.found)} stands here twice",
+        lambda edit, _: f"{edit.factor} stands here twice",
         Example(_CHAIN, r"J_{x^3}L^3 J_{x^2}L^2 J_{x^2}L^2 J_{\theta^1}L^1 | J_{x^3}L^3 J_{\theta^2}L^2 | J_{\theta^3}L^3", "θ"),
     ),
     Diagnosis(
@@ -219,7 +211,7 @@ DIAGNOSES = (
         "one factor is dropped",
         "put in",
         _always,
-        lambda edit, names: f"{names.letter(edit.found)} does not belong here",
+        lambda edit, _: f"{edit.factor} does not belong here",
         Example(_CHAIN, r"J_{x^3}L^3 J_{x^2}L^2 J_{\theta^1}L^1 | J_{x^3}L^3 J_{x^2}L^2 J_{\theta^2}L^2 | J_{\theta^3}L^3", "θ"),
     ),
     Diagnosis(
@@ -227,14 +219,14 @@ DIAGNOSES = (
         "one factor is put in",
         "left out",
         _always,
-        lambda edit, names: f"a factor is missing: {names.letter(edit.wanted)}",
+        lambda edit, _: f"a factor is missing: {edit.factor}",
         Example(_CHAIN, r"J_{x^3}L^3 J_{\theta^1}L^1 | J_{x^3}L^3 J_{\theta^2}L^2 | J_{\theta^3}L^3", "θ"),
     ),
     Diagnosis(
         "sign",
         "a sign is flipped",
         "number",
-        lambda edit, _: edit.numbers[0] == -edit.numbers[1],
+        lambda edit: edit.numbers[0] == -edit.numbers[1],
         lambda _edit, _names: "the sign is wrong",
         Example(_SKIP, r"J_{x_2} l (I - J_{x_1} f_2) J_{\theta_1} f_1", "θ1"),
     ),
@@ -251,7 +243,7 @@ DIAGNOSES = (
         "one factor is replaced by another of the problem",
         "replace",
         _always,
-        lambda edit, names: f"this is not the right factor: {names.letter(edit.wanted)} is needed",
+        lambda edit, _: f"this is not the right factor: {edit.factor} is needed",
         Example(_CHAIN, r"J_{x^3}L^3 J_{\theta^2}L^2 J_{\theta^1}L^1 | J_{x^3}L^3 J_{\theta^2}L^2 | J_{\theta^3}L^3", "θ"),
     ),
     Diagnosis(
@@ -298,9 +290,9 @@ DIAGNOSES = (
 ORDER = {diagnosis.kind: position for position, diagnosis in enumerate(DIAGNOSES)}
 
 
-def name_edit(edit: Edit, names: Names) -> Diagnosis:
+def name_edit(edit: Edit) -> Diagnosis:
     """The first record that an edit fits."""
-    return next(diagnosis for diagnosis in DIAGNOSES if diagnosis.operation == edit.operation and diagnosis.fits(edit, names))
+    return next(diagnosis for diagnosis in DIAGNOSES if diagnosis.operation == edit.operation and diagnosis.fits(edit))
 
 
 # --- one block ---
@@ -363,13 +355,26 @@ class _BlockReader:
     def explain(self) -> list[Edit]:
         sums = {key: sum(term.number for term in terms) for key, terms in self.given.items()}
         missing = [key for key in self.wanted if key not in self.given]
-        extra = [key for key in self.given if key not in self.wanted and sums[key]]
+        extra = [terms[0]._replace(number=sums[key]) for key, terms in self.given.items() if key not in self.wanted and sums[key]]
+        extra += self.repeated(sums)
         edits = self.numbers(sums)
         if not missing and not extra:
             return edits
         if len(missing) * len(extra) > MAX_PAIRS:
             return [*edits, self.edit("unknown", detail=f"{len(extra)} products are wrong and {len(missing)} are missing", cost=9.0)]
         return [*edits, *self.pair(extra, missing)]
+
+    def repeated(self, sums: dict[Word, Number]) -> list[_Term]:
+        """Products that stand there beside their right twin; taken out of the sums."""
+        found = []
+        for key, (_, number) in self.wanted.items():
+            terms = self.given.get(key, ())
+            if len(terms) > 1 and sums[key] != number:
+                twin = next((term for term in reversed(terms) if sums[key] - term.number == number), None)
+                if twin is not None:
+                    found.append(twin)
+                    sums[key] = number
+        return found
 
     def edit(self, operation: str, places: Iterable[int] = (), **fields: object) -> Edit:
         """An edit at some parts, or at the whole block."""
@@ -388,15 +393,11 @@ class _BlockReader:
         wrong: dict[tuple[Number, Number], list[Word]] = {}
         edits = []
         right: list[Word] = []
-        for key, (word, number) in self.wanted.items():
+        for key, (_, number) in self.wanted.items():
             if key not in sums:
                 continue
             if sums[key] == number:
                 right.append(key)
-                continue
-            twice = next((term for term in reversed(self.given[key]) if sums[key] - term.number == number), None)
-            if twice is not None and len(self.given[key]) > 1:
-                edits.append(self.edit("product put in", twice.places, words=(word,)))
                 continue
             ratio = Fraction(sums[key]) / Fraction(number)
             numbers = (sums[key], number) if abs(ratio) != 1 else (-1, 1)
@@ -419,43 +420,45 @@ class _BlockReader:
 
     # --- products ---
 
-    def pair(self, extra: Sequence[Word], missing: Sequence[Word]) -> list[Edit]:
+    def pair(self, extra: Sequence[_Term], missing: Sequence[Word]) -> list[Edit]:
         """Match wrong products with those that they should have been, and tell the difference; the rest is missing or too many."""
-        candidates: dict[tuple[Word, Word], list[Edit]] = {}
+        candidates: dict[tuple[int, Word], list[Edit]] = {}
         votes: Counter[tuple[object, ...]] = Counter()
-        for one in extra:
+        for one, term in enumerate(extra):
             for other in missing:
-                wanted = self.wanted[other][0]
-                edits = self.align(self.given[one][0], wanted)
+                wanted, number = self.wanted[other]
+                edits = self.align(term, wanted)
                 if len(edits) <= max(1, (len(wanted) + 1) / 2) and sum(edit.cost for edit in edits) < 2.6:
-                    if self.given[one][0].number != self.wanted[other][1]:
-                        edits = [*edits, *self.number_edit(one, other)]
+                    if term.number != number:
+                        edits = [*edits, self.number_edit(term, number)]
                     candidates[one, other] = edits
                     votes.update({_signature(edit) for edit in edits})
 
-        def weigh(pair: tuple[Word, Word]) -> tuple[float, float, float]:
+        def weigh(pair: tuple[int, Word]) -> tuple[float, float, float]:
             edits = candidates[pair]
             cost = sum(edit.cost for edit in edits)
             return (round(cost), -min((votes[_signature(edit)] for edit in edits), default=0), cost)
 
         chosen: list[Edit] = []
         taken: set[Word] = set()
-        left: set[Word] = set()
+        left: set[int] = set()
         for one, other in sorted(candidates, key=weigh):
             if one not in left and other not in taken:
                 left.add(one)
                 taken.add(other)
                 chosen += candidates[one, other]
+        if any(edit.operation == "order" for edit in chosen):
+            chosen = [edit for edit in chosen if edit.operation != "mixture"]  # two factors swapped look like another layout
         result: dict[tuple[object, ...], Edit] = {}
         for edit in chosen:
             result.setdefault((*_signature(edit), edit.span), edit)
         edits = list(result.values())
         lost = [self.wanted[key][0] for key in missing if key not in taken]
-        over = [key for key in extra if key not in left]
+        over = [term for one, term in enumerate(extra) if one not in left]
         if lost and over and not taken:
             return [self.misfit(over) or self.edit("unknown", cost=4.0)]
         edits += self.unmatched("product left out", lost, [()] * len(lost))
-        edits += self.unmatched("product put in", [self.given[key][0].letters for key in over], [self.given[key][0].places for key in over])
+        edits += self.unmatched("product put in", [term.letters for term in over], [term.places for term in over])
         return edits
 
     def unmatched(self, operation: str, words: Sequence[Word], places: Sequence[tuple[int, ...]]) -> list[Edit]:
@@ -464,16 +467,14 @@ class _BlockReader:
             return [self.edit(operation, [place for some in places for place in some], words=tuple(words))]
         return [self.edit(operation, where, words=(word,)) for word, where in zip(words, places, strict=True)]
 
-    def number_edit(self, one: Word, other: Word) -> list[Edit]:
+    def number_edit(self, term: _Term, wanted: Number) -> Edit:
         """The change of number between a product and what it should be."""
-        term, wanted = self.given[one][0], self.wanted[other][1]
         numbers = (term.number, wanted) if abs(Fraction(term.number) / Fraction(wanted)) != 1 else (-1, 1)
-        return [self.edit("number", term.places, numbers=numbers)]
+        return self.edit("number", term.places, numbers=numbers)
 
-    def misfit(self, keys: Sequence[Word]) -> Edit | None:
+    def misfit(self, terms: Sequence[_Term]) -> Edit | None:
         """The first product in which the shapes do not fit."""
-        for key in keys:
-            term = self.given[key][0]
+        for term in terms:
             position = self.alphabet.misfit(term.letters)
             if position is not None:
                 before, here = term.letters[position - 1], term.letters[position]
@@ -504,17 +505,22 @@ class _BlockReader:
             elif new < 0:
                 edits.append(self.insertion(places, at, wanted, head - 1 - new))
             elif given[at] ^ 1 == new:
-                edits.append(self.turn(given[at], places[at], new))
+                edits.append(self.turn(places[at], new))
             else:
-                edits.append(self.edit("replace", [places[at]], found=given[at], wanted=new, cost=self.likeness(given[at], new)))
+                relation, cost = self.relation(given[at], new), self.likeness(given[at], new)
+                edits.append(self.edit("replace", [places[at]], factor=self.names.letter(new), relation=relation, cost=cost))
         return self.gather_moves(edits, places)
 
     def likeness(self, found: int, wanted: int) -> float:
         """How far apart two letters are: less where a slip of the pen makes one of the other."""
-        if found ^ 1 == wanted:
-            return 1.0
-        edit = Edit("replace", found=found, wanted=wanted)
-        return 1.0 if _same_layer_elsewhere(edit, self.names) or _neighbour(edit, self.names) else 1.1
+        return 1.0 if found ^ 1 == wanted or self.relation(found, wanted) else 1.1
+
+    def relation(self, found: int, wanted: int) -> str:
+        """Whether two letters differ in the point or in indices only."""
+        one, other = self.alphabet.letters[found >> 1], self.alphabet.letters[wanted >> 1]
+        if one.kind == other.kind == "partial" and one[1:3] == other[1:3]:
+            return "point"
+        return "index" if self.names.base(one) == self.names.base(other) else ""
 
     def deletion(self, given: Word, places: tuple[int, ...], at: int) -> Edit:
         twin = (at and given[at - 1] == given[at]) or given[at + 1 : at + 2] == (given[at],)
@@ -522,7 +528,8 @@ class _BlockReader:
         if letter.kind == "ones":
             detail = "a number is added to every entry of a matrix; for the identity write I"
             return self.edit("misfit", [places[at]], detail=detail)
-        return self.edit("repeated" if twin else "put in", [places[at]], found=given[at], cost=1.0 if twin else 1.05)
+        factor = self.names.letter(given[at])
+        return self.edit("repeated" if twin else "put in", [places[at]], factor=factor, words=((given[at],),), cost=1.0 if twin else 1.05)
 
     def insertion(self, places: tuple[int, ...], at: int, wanted: Word, index: int) -> Edit:
         """A factor that is missing: the place is the gap between its neighbours."""
@@ -533,11 +540,11 @@ class _BlockReader:
             span: Span | None = (before, behind)
         else:
             span = self.span(places[max(0, at - 1) : at + 1])
-        edit = self.edit("left out", wanted=wanted[index], cost=1.05)
+        edit = self.edit("left out", factor=self.names.letter(wanted[index]), words=((wanted[index],),), cost=1.05)
         return edit if span is None else edit._replace(span=span)
 
-    def turn(self, found: int, place: int, wanted: int) -> Edit:
-        return self.edit("transpose", [place], found=found, wanted=wanted, literal=self.is_literal(place))
+    def turn(self, place: int, wanted: int) -> Edit:
+        return self.edit("transpose", [place], factor=self.names.letter(wanted))
 
     def is_literal(self, place: int) -> bool:
         """Whether what stands there means the same in every layout, so that a transpose on it is no matter of layout."""
@@ -551,7 +558,7 @@ class _BlockReader:
         """A factor that is left out here and put in there was moved."""
         for gone in edits:
             for come in edits:
-                if gone.operation in ("put in", "repeated") and come.operation == "left out" and gone.found >> 1 == come.wanted >> 1:
+                if gone.operation in ("put in", "repeated") and come.operation == "left out" and gone.words == come.words:
                     rest = [edit for edit in edits if edit is not gone and edit is not come]
                     return [self.edit("order", places, cost=1.2), *rest]
         return edits
@@ -563,16 +570,18 @@ class _BlockReader:
         if order == target:
             if len(turned) > 1 and not any(self.is_literal(places[k]) for k in turned):
                 return [self.mixture([places[k] for k in turned])]
-            return [self.turn(given[k], places[k], wanted[k]) for k in turned]
+            return [self.turn(places[k], wanted[k]) for k in turned]
         if order == target[::-1]:
             reverse = adjoint_word(wanted)
             odd = [k for k in range(len(given)) if given[k] != reverse[k]]
             if not odd:
-                return [self.edit("transpose", places, detail="this is the transpose of what it should be")]
+                return [self.edit("transpose", places, detail="this is the transpose of what it should be", cost=1.2)]
+            if len(odd) == len(given) and (len(given) == 2 or any(self.is_literal(place) for place in places)):
+                return [self.edit("order", places, cost=1.1)]
             if len(odd) == len(given) or not any(self.is_literal(place) for place in places):
                 return [self.mixture(places if len(odd) == len(given) else [places[k] for k in odd])]
             detail = "in this order every factor must be transposed, and the whole is then the transpose of what was asked for"
-            return [self.edit("transpose", [places[k] for k in odd], found=given[odd[0]], wanted=reverse[odd[0]], detail=detail)]
+            return [self.edit("transpose", [places[k] for k in odd], detail=detail, cost=1.15)]
         low = next(k for k in range(len(given)) if order[k] != target[k])
         high = next(k for k in range(len(given), 0, -1) if order[k - 1] != target[k - 1])
         edits = [self.edit("order", places[low:high], cost=1.1)]
@@ -581,7 +590,7 @@ class _BlockReader:
             if wanted_count[code] > 0:
                 wanted_count[code] -= 1
             else:
-                edits.append(self.turn(code, place, code ^ 1))
+                edits.append(self.turn(place, code ^ 1))
         return edits
 
     def mixture(self, places: Sequence[int]) -> Edit:
@@ -595,8 +604,8 @@ class _BlockReader:
 def _signature(edit: Edit) -> tuple[object, ...]:
     """What edits of different products that are one mistake have in common."""
     if edit.operation == "left out":
-        return (edit.operation, edit.wanted)
-    return (edit.operation, edit.found, edit.wanted, edit.span, edit.numbers)
+        return (edit.operation, edit.factor)
+    return (edit.operation, edit.factor, edit.span, edit.numbers)
 
 
 def _alignment(given: Word, wanted: Word, likeness: Callable[[int, int], float]) -> list[tuple[int, int | None]]:

@@ -23,12 +23,14 @@ class Setting(NamedTuple):
         literal: whether J is the Jacobian in numerator layout whatever the layout.
         choices: for symbols that can mean several things, or for single parts by their number, which it is.
         flat: whether ⊙ is read as the matrix product.
+        replaced: what is put in the place of some parts.
     """
 
     layout: Layout
     literal: bool = False
     choices: Mapping[object, int] = {}
     flat: bool = False
+    replaced: Mapping[int, Polynomial] = {}
 
     def turns(self, atom: Atom) -> bool:
         """Whether an atom means the adjoint of the Jacobian."""
@@ -116,7 +118,9 @@ class _Evaluator:
         needed: set[int] = set()
         while stack:
             index = stack.pop()
-            if index not in needed:
+            if index in self.setting.replaced:
+                values[index] = self.setting.replaced[index]
+            elif index not in needed:
                 needed.add(index)
                 stack.extend(self.arguments(index, parts[index]))
         for index in sorted(needed):

@@ -175,6 +175,16 @@ class Problem:
         """Whether a value stands in the equation of another."""
         return of != by and by in self._sweep(of, True, frozenset())
 
+    def derivatives(self) -> list[tuple[int, int, int]]:
+        """All derivatives of an equation's value by one of its inputs: the two values, and the part."""
+        found = []
+        for value in range(self.tape.leaves, len(self.tape.names)):
+            if self._is_input(value):
+                for by, part in self._sweep(value, True, frozenset()).items():
+                    if by != value and self._is_input(by):
+                        found.append((value, by, part))
+        return found
+
     def _sweep(self, of: int, direct: bool, held: frozenset[int]) -> dict[int, int]:
         """The parts d of / d v for every value v: ∑ over the uses of v, (d of / d step) · (∂ step / ∂ slot)."""
         known = self._adjoints.get((of, direct, held))
