@@ -124,15 +124,20 @@ class Verdict:
 
 
 class Outcome(NamedTuple):
-    """How one reading of an answer compares: the layouts in which it is right, how that was decided."""
+    """How one reading of an answer compares: the layouts in which it is right, and the setting in each; how that was decided."""
 
     answer: Answer
     claim: Claim
     choices: dict[object, int]
-    holds_in: tuple[str, ...]
+    settings: dict[str, Setting]
     decided_by: str
     error_bound: float | None
     unsure: bool
+
+    @property
+    def holds_in(self) -> tuple[str, ...]:
+        """The layouts in which the answer is right."""
+        return tuple(self.settings)
 
 
 Suggest = Callable[[Question, Answer, Layout], str | None]
@@ -155,13 +160,14 @@ def judge(question: Question, source: Source, where: Sequence[str], suggest: Sug
     """
     if len(source.text) > MAX_CHARACTERS:
         raise LimitError(f"the answer has {len(source.text):,} characters; the limit is {MAX_CHARACTERS:,}")
-    answers = _read(question, source, where)
+    answers: list[Answer] = []
     judge = _Judge(question, source, suggest, reveal)
     best: tuple[tuple[int, int], Outcome] | None = None
-    for answer in answers:
+    for answer in _read(question, source, where):
+        answers.append(answer)
         for outcome in _readings(question, answer):
             right = 0 if question.layout.name in outcome.holds_in else 1 if outcome.holds_in else 2
-            rank = right, len(judge.steps(outcome, judge.setting(outcome)))
+            rank = right, len(judge.steps(outcome, judge.setting(outcome))) if right < 2 else 0
             if best is None or rank < best[0]:
                 best = rank, outcome
             if rank == (0, 0):
@@ -177,20 +183,22 @@ def _vocabulary(problem: Problem, naming: str) -> Vocabulary:
     return known
 
 
-def _read(question: Question, source: Source, where: Sequence[str]) -> list[Answer]:
+def _read(question: Question, source: Source, where: Sequence[str]) -> Iterator[Answer]:
     """The answer under each naming under which it can be read; the second only where names made it differ."""
-    answers: list[Answer] = []
     error: ReadingError | None = None
+    found = False
     for naming in NAMINGS:
-        if answers and not answers[0].used:
-            break
         try:
-            answers.append(read_answer(source, question.problem, _vocabulary(question.problem, naming), where))
+            answer = read_answer(source, question.problem, _vocabulary(question.problem, naming), where)
         except ReadingError as failure:
             error = error or failure
-    if not answers and error is not None:
+            continue
+        yield answer
+        found = True
+        if not answer.used:
+            break
+    if not found and error is not None:
         raise error
-    return answers
 
 
 def _readings(question: Question, answer: Answer) -> Iterator[Outcome]:
@@ -234,20 +242,20 @@ def _settings(layout: Layout, answer: Answer, choices: dict[object, int]) -> Ite
 def _compare(question: Question, answer: Answer, claim: Claim, choices: dict[object, int]) -> Outcome:
     """In which layouts an answer is right under one choice of meanings."""
     known: dict[tuple[bool, ...], list[Polynomial | None] | None] = {}
-    holds: list[str] = []
+    holds: dict[str, Setting] = {}
     try:
         for layout in LAYOUTS.values():
-            expected = [question.problem.alphabet.normalise(block) for block in question.expected(layout)]
+            expected = question.normal(layout)
             for setting in _settings(layout, answer, choices):
                 pattern = tuple([setting.turns(atom) for atom in answer.atoms])
                 if pattern not in known:
                     known[pattern] = _normal_blocks(question, answer, claim, setting)
                 if known[pattern] == expected and not _is_bare_number(answer, claim, question):
-                    holds.append(layout.name)
+                    holds[layout.name] = setting
                     break
     except LimitError:
         return _compare_in_field(question, answer, claim, choices)
-    return Outcome(answer, claim, choices, tuple(holds), "normal-form", None, False)
+    return Outcome(answer, claim, choices, holds, "normal-form", None, False)
 
 
 def _normal_blocks(question: Question, answer: Answer, claim: Claim, setting: Setting) -> list[Polynomial | None] | None:
@@ -275,7 +283,7 @@ def _compare_in_field(question: Question, answer: Answer, claim: Claim, choices:
     """The same by values at random places; twice, from the left and from the right, whichever is short enough."""
     error: LimitError | None = None
     for turned in (False, True):
-        holds: list[str] = []
+        holds: dict[str, Setting] = {}
         degree = 1
         known: dict[tuple[bool, ...], list[tuple[int, ...] | None]] = {}
         try:
@@ -289,13 +297,13 @@ def _compare_in_field(question: Question, answer: Answer, claim: Claim, choices:
                         known[pattern] = _field_blocks(prints, claim)
                     degree = max(degree, prints.degree)
                     if known[pattern] == wanted:
-                        holds.append(layout.name)
+                        holds[layout.name] = setting
                         break
         except LimitError as failure:
             error = failure
             continue
         unsure = not holds and not differ_surely(question.problem, question.of)
-        return Outcome(answer, claim, choices, tuple(holds), "prime-field", (degree + 1) / PRIME, unsure)
+        return Outcome(answer, claim, choices, holds, "prime-field", (degree + 1) / PRIME, unsure)
     assert error is not None
     raise error
 
@@ -365,19 +373,9 @@ class _Judge:
     def setting(self, outcome: Outcome) -> Setting:
         """The setting in which an answer is right, in the layout asked for if there."""
         asked = self.question.layout
-        layout = LAYOUTS[outcome.holds_in[0]] if outcome.holds_in and asked.name not in outcome.holds_in else asked
-        for setting in _settings(layout, outcome.answer, outcome.choices):
-            if self.is_right(outcome, setting):
-                return setting
-        return Setting(layout, False, outcome.choices)
-
-    def is_right(self, outcome: Outcome, setting: Setting) -> bool:
-        """Whether a setting is one that makes the answer right; cheap, for what was compared by normal forms."""
-        if outcome.decided_by != "normal-form" or setting.layout.name not in outcome.holds_in:
-            return False
-        alphabet = self.problem.alphabet
-        expected = [alphabet.normalise(block) for block in self.question.expected(setting.layout)]
-        return _normal_blocks(self.question, outcome.answer, outcome.claim, setting) == expected
+        if asked.name in outcome.settings:
+            return outcome.settings[asked.name]
+        return next(iter(outcome.settings.values()), Setting(asked, False, outcome.choices))
 
     def notes(self, outcome: Outcome) -> list[str]:
         """Which of several meanings was taken."""
@@ -441,8 +439,7 @@ class _Judge:
             span = (part.start, part.end) if part.start >= 0 else None
             return None, [Edit("misfit", span=span, detail=error.message, cost=5.0)]
         assert plain is not None
-        expected = self.question.expected(setting.layout)
-        normal = [self.problem.alphabet.normalise(block) for block in expected]
+        expected, normal = self.question.expected(setting.layout), self.question.normal(setting.layout)
         comparison = _Comparison(self, outcome, setting, given, plain, expected, normal)
         return comparison, comparison.edits()
 
@@ -462,8 +459,13 @@ class _Judge:
     def suggestion(self, answer: Answer) -> str | None:
         """A right answer in the answer's notation, read back and found right before anybody sees it."""
         text = self.suggest(self.question, answer, self.question.layout)
-        if text is None:
-            return None
+        key = (self.question[1:], text)
+        if key not in self.problem.suggestions:
+            self.problem.suggestions[key] = text is not None and self.is_right_text(text, answer)
+        return text if self.problem.suggestions[key] else None
+
+    def is_right_text(self, text: str, answer: Answer) -> bool:
+        """Whether a text is read as a right answer."""
         source = Source(text, "suggestion")
         for naming in (answer.vocabulary.naming, *NAMINGS):
             try:
@@ -472,8 +474,8 @@ class _Judge:
             except (ReadingError, LimitError):
                 continue  # a suggestion that cannot be read back is none
             if self.question.layout.name in outcome.holds_in:
-                return text
-        return None
+                return True
+        return False
 
     def place(self, edit: Edit) -> str:
         """Where an edit is, in words."""
@@ -635,7 +637,7 @@ class _Comparison:
             if layout == self.setting.layout:
                 continue
             other = _normal_blocks(judge.question, outcome.answer, outcome.claim, Setting(layout, False, outcome.choices))
-            right = [judge.problem.alphabet.normalise(block) for block in judge.question.expected(layout)]
+            right = judge.question.normal(layout)
             if other is not None and all(other[k] == right[k] for k in wrong):
                 blocks = ", ".join(judge.variable(k) for k in wrong)
                 some = f"the block{'s' if len(wrong) > 1 else ''} for {blocks} {'are' if len(wrong) > 1 else 'is'}"

@@ -26,10 +26,21 @@ class Question(NamedTuple):
         Raises:
             LimitError: they have too many words.
         """
-        polynomials = [self.problem.polynomial(root) for root in self.roots()]
-        if layout.transposes(self.problem.shapes[self.of]):
-            return [transpose(polynomial) for polynomial in polynomials]
-        return polynomials
+        return self._blocks(layout)[0]
+
+    def normal(self, layout: Layout) -> list[Polynomial]:
+        """The normal forms of the right blocks."""
+        return self._blocks(layout)[1]
+
+    def _blocks(self, layout: Layout) -> tuple[list[Polynomial], list[Polynomial]]:
+        key = (self.of, self.variables, layout.transposes(self.problem.shapes[self.of]))
+        known = self.problem.blocks.get(key)
+        if known is None:
+            blocks = [self.problem.polynomial(root) for root in self.roots()]
+            if key[2]:
+                blocks = [transpose(block) for block in blocks]
+            known = self.problem.blocks[key] = blocks, [self.problem.alphabet.normalise(block) for block in blocks]
+        return known
 
     def roots(self) -> list[int]:
         """The right blocks as parts of the problem, in numerator layout."""

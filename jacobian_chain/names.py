@@ -7,6 +7,7 @@ over the tokens before they are parsed and leaves no such question open.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
+from functools import lru_cache
 from typing import NamedTuple
 
 from jacobian_chain.errors import Notice, ReadingError, Source
@@ -84,6 +85,7 @@ def is_function(name: Spelling) -> bool:
     return name.key in FUNCTION_KEYS and not (len(name.base) == 1 and name.suffix)
 
 
+@lru_cache(maxsize=4096)
 def read_key(text: str, name: str = "name") -> str | None:
     r"""The key of a text that is one name, None if it is none; a superscript is an index here.
 

@@ -60,6 +60,8 @@ class Problem:
         self._ids: dict[tuple[object, ...], int] = {}
         self.shapes: list[Shape] = list(tape.shapes)
         self.vocabularies: dict[str, object] = {}  # kept by those who read answers
+        self.suggestions: dict[tuple[object, ...], bool] = {}  # texts that were offered, and whether they were read back as right
+        self.blocks: dict[tuple[int, tuple[int, ...], bool], tuple[list[Polynomial], list[Polynomial]]] = {}  # of whole questions
         self.made: dict[int, tuple[str, tuple[int, ...]]] = {}  # values off the tape: a layer at values
         self.canonical: list[int] = []  # for each value of the tape the first one that is equal to it
         self.applications: dict[str, list[int]] = {}  # the steps of each layer

@@ -289,6 +289,7 @@ def canonical_index(text: str) -> str:
     return inner if enclosed and inner else joined
 
 
+@lru_cache(maxsize=4096)
 def spell(word: str, index: str | None = None, accent: str = "") -> Spelling:
     r"""The spelling of a word with an index that was typed under it.
 

@@ -14,6 +14,9 @@ from jacobian_chain.tokens import Spelling
 
 NAMINGS = ("inputs", "outputs")
 
+MAX_KNOWN = 1000
+"""Most prefixes whose members are kept."""
+
 OPERATORS = frozenset({"J", "D", "∇", "∂", "d"})
 """Letters that differentiate what follows them, where the problem has no such name."""
 
@@ -42,6 +45,7 @@ class Vocabulary:
         self.naming = naming
         self.layers = frozenset(problem.applications)
         self.groups = dict(tape.groups)
+        self._families: dict[str, tuple[int, ...]] = {}
         self.values = {name: value for value, name in enumerate(tape.names) if name}
         outputs = tape.outputs()
         self.labels = Labels(tape, outputs[0] if outputs else len(tape.names) - 1, naming)
@@ -96,11 +100,13 @@ class Vocabulary:
 
     def members(self, key: str) -> tuple[int, ...]:
         """The values that a group's name or a prefix (θ for θ1, θ2, …) stands for, none if it is no such name."""
-        group = self.groups.get(key)
-        if group is not None:
-            return group
-        tape = self.problem.tape
-        return tuple(self.values[name] for name in family(key, tape.names[: tape.leaves], tape.spellings))
+        group = self.groups.get(key) or self._families.get(key)
+        if group is None:
+            tape = self.problem.tape
+            group = tuple(self.values[name] for name in family(key, tape.names[: tape.leaves], tape.spellings))
+            if len(self._families) < MAX_KNOWN:
+                self._families[key] = group
+        return group
 
 
 def _base(spelling: Spelling) -> str:
