@@ -1,7 +1,8 @@
 """The command line: ``jacobian-chain``.
 
-Results go to standard output, everything else to standard error. Exit status: 0 done, 2 usage, 3 the text could not be read, 4 a limit was
-reached, 130 interrupted. Modules that a command does not need are not imported.
+Results go to standard output, everything else to standard error. Exit status: 0 done, or right in the layout asked for, 1 the answer
+is not, 2 usage, 3 the text could not be read, 4 a limit was reached, 130 interrupted. Modules that a command does not need are not
+imported.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from jacobian_chain import __version__
 from jacobian_chain.errors import ChainError, OptionError, Place, ReadingError, Source
 
 if TYPE_CHECKING:
-    from jacobian_chain.interface import Jacobian
+    from jacobian_chain.interface import Jacobian, Verdict
     from jacobian_chain.tape import Tape
 
 LAYOUT_NAMES = ("numerator", "denominator", "mixed", "both")
@@ -48,7 +49,7 @@ def _appearance(command: _F) -> _F:
 @_appearance
 @click.pass_context
 def cli(context: click.Context, ascii: bool, color: str | None) -> None:
-    """Derive the block Jacobian of a composition of layers, in your layout and notation."""
+    """Derive the block Jacobian of a composition of layers, and judge a hand-derived one, in your layout and notation."""
     context.obj = {"ascii": ascii, "color": color}
 
 
@@ -123,6 +124,170 @@ def derive(settings: dict[str, Any], /, composition: str, ascii: bool, color: st
     jacobian = derive_jacobian(composed, options["wrt"], options["of"], layouts[0], options["max_factors"])
     pages = [jacobian if layout == jacobian.layout.name else jacobian.in_layout(layout) for layout in layouts]
     _write(_format(pages, options, settings, list(composed.notices)), options["output"], settings)
+
+
+CHECK_EXAMPLES = """\b
+Examples:
+  jacobian-chain check 'L2(L1(x,θ1),θ2)' 'J_{x^2}L^2 J_{θ^1}L^1' --wrt θ1
+  jacobian-chain check @network.txt @answer.tex --layout denominator --reveal
+  jacobian-chain check 'h = f(x); L = l(h)' 'δ \\frac{\\partial h}{\\partial x}' \\
+      --wrt x --layout numerator --where 'δ = dL/dh'
+"""
+
+
+class _FormulaCommand(click.Command):
+    """A command whose arguments may begin with a minus sign: what is no option is a formula."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        takes_value = {name: not getattr(option, "is_flag", False) for option in self.get_params(ctx) for name in option.opts}
+        options: list[str] = []
+        formulas: list[str] = []
+        waiting = iter(args)
+        for argument in waiting:
+            name, sign, _ = argument.partition("=")
+            if argument == "--":
+                formulas += waiting
+            elif name.startswith("-") and takes_value.get(name) is not None:
+                options.append(argument)
+                if takes_value[name] and not sign:
+                    options += [value for value in [next(waiting, None)] if value is not None]
+            elif name.startswith("--") and name[2:].replace("-", "").isalpha():
+                options.append(argument)  # a slip in an option's name, which click explains
+            else:
+                formulas.append(argument)
+        return super().parse_args(ctx, [*options, "--", *formulas])
+
+
+@cli.command(epilog=CHECK_EXAMPLES, cls=_FormulaCommand)
+@click.argument("composition")
+@click.argument("answer")
+@click.option(
+    "--wrt", multiple=True, metavar="NAME", shell_complete=_complete_names, help="What the answer differentiates by, as for derive."
+)
+@click.option("--of", metavar="NAME", shell_complete=_complete_names, help="The value that is differentiated; by default the one unused.")
+@click.option("--layout", type=click.Choice(LAYOUT_NAMES[:3]), default="mixed", show_default=True, help="The layout asked for.")
+@click.option("--where", multiple=True, metavar="TEXT", help="What a name in the answer means, such as 'δ = dL/dz'. Repeatable, in order.")
+@click.option("--reveal", is_flag=True, help="Show the right answer.")
+@click.option("--format", "format_", type=click.Choice(["text", "json"]), default="text", show_default=True, help="Output language.")
+@_appearance
+@click.pass_context
+def check(context: click.Context, /, composition: str, answer: str, ascii: bool, color: str | None, **options: Any) -> None:
+    """Judge ANSWER, a hand-derived derivative of COMPOSITION: right, right in another layout, or wrong, where and why.
+
+    Both are text, @FILE or - for standard input. The answer is one formula, a chain of equalities, or lines of them.
+    The exit status is 0 if it is right in the layout asked for, else 1.
+    """
+    from jacobian_chain.interface import Composition
+    from jacobian_chain.interface import check as check_answer
+    from jacobian_chain.reading import read_composition
+
+    settings: dict[str, Any] = {"ascii": ascii or context.obj["ascii"], "color": color or context.obj["color"]}
+    try:
+        reading = read_composition(_read_text(composition, "composition"))
+        given = _read_text(answer, "answer")
+        lines = [line for text in options["where"] for line in text.replace(";", "\n").splitlines()]
+        verdict = check_answer(Composition(reading), given.text, options["wrt"], options["of"], options["layout"], lines, options["reveal"])
+    except ChainError as error:
+        if options["format_"] != "json":
+            raise
+        from jacobian_chain.grading import describe_error, encode_json
+
+        _write(encode_json({"error": describe_error(error)}, settings["ascii"]).decode().rstrip("\n"), None, settings)
+        context.exit(error.status)
+    if options["format_"] == "json":
+        from jacobian_chain.grading import encode_json
+
+        _write(encode_json(verdict.to_json(), settings["ascii"]).decode().rstrip("\n"), None, settings)
+    else:
+        for notice in reading.notices:
+            _notify(str(notice), settings)
+        _print_styled(list(_verdict_lines(verdict)), settings)
+    context.exit(0 if verdict else 1)
+
+
+def _verdict_lines(verdict: Verdict) -> Iterable[tuple[str, str]]:
+    """A verdict for people: lines with a style each."""
+    styles = {"correct": "bold green", "correct-other-layout": "bold yellow", "wrong": "bold red", "undecided": "bold yellow"}
+    yield verdict.headline, styles[verdict.verdict]
+    yield f"read as: {verdict.shown}", ""
+    source = Source(verdict.answer, "answer")
+    for finding in verdict.findings:
+        yield "", ""
+        yield f"{finding.where}: {finding.message} ({finding.kind})", "red" if verdict.verdict == "wrong" else "yellow"
+        if finding.span is not None:
+            line, caret = Place(source, *finding.span).excerpt().rsplit("\n", 1)
+            yield line, ""
+            yield caret, "red"
+    if verdict.notes or verdict.decided_by == "prime-field":
+        yield "", ""
+    for note in verdict.notes:
+        yield f"note: {note}", "dim"
+    if verdict.decided_by == "prime-field" and verdict.verdict != "undecided":
+        yield f"note: compared at random places; wrong with a chance below {verdict.error_bound:.0e}", "dim"
+    if verdict.expected is not None:
+        yield "", ""
+        yield "a right answer:", "bold"
+        yield verdict.expected, ""
+
+
+def _print_styled(lines: Sequence[tuple[str, str]], settings: dict[str, Any]) -> None:
+    """Lines on standard output, in colour where that is wanted."""
+    plain = settings["ascii"] or not _can_encode()
+    if plain:
+        from jacobian_chain.writers import to_ascii
+
+        lines = [(to_ascii(line), style) for line, style in lines]
+    if not _wants_color(settings, sys.stdout):
+        _write("\n".join(line for line, _ in lines), None, settings)
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(force_terminal=True, highlight=False, soft_wrap=True)
+    for line, style in lines:
+        console.print(Text(line, style=style))
+
+
+@cli.command()
+@click.argument("file")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, writable=True),
+    metavar="FILE",
+    help="Write to FILE; its ending .csv or .jsonl says the format.",
+)
+@click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="How many processes judge.")
+@click.option("--resume", is_flag=True, help="Keep what the output FILE holds already, and go on after it.")
+@_appearance
+@click.pass_context
+def grade(context: click.Context, /, file: str, output: str | None, jobs: int, resume: bool, ascii: bool, color: str | None) -> None:
+    """Judge many answers: FILE is CSV or JSON Lines, - is standard input.
+
+    Each line has composition and answer, and where needed id, of, wrt, layout, where. Results have the same order and format; a line that
+    cannot be read gives an error and never stops the rest. The summary goes to standard error.
+    """
+    from jacobian_chain.grading import grade as grade_file
+    from jacobian_chain.interface import judge_record
+
+    plain = ascii or context.obj["ascii"]
+    settings = {"ascii": plain, "color": color or context.obj["color"]}
+    if sys.stderr.isatty() and _wants_color(settings, sys.stderr):
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+        columns = TextColumn("{task.fields[lines]:,} answers"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn()
+        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task("", total=None, lines=0)
+
+            def show(lines: int, done: int, total: int | None) -> None:
+                bar.update(task, completed=done, total=total, lines=lines)
+
+            summary = grade_file(file, judge_record, output, jobs, resume, show, plain)
+    else:
+        summary = grade_file(file, judge_record, output, jobs, resume, None, plain)
+    sys.stderr.write(f"{summary}\n")
+    context.exit(summary.status)
 
 
 def _format(pages: Sequence[Jacobian], options: dict[str, Any], settings: dict[str, Any], notices: list[str]) -> str:

@@ -330,9 +330,29 @@ class TextWriter(_Writer):
         return f"{main}\n{self.lines(equations)}"
 
 
+_PLAIN = {
+    **SUBSCRIPTS,
+    **{raised: f"^{plain}" for raised, plain in SUPERSCRIPTS.items()},
+    "ᵀ": "^T",
+    "⊤": "^T",
+    "→": "->",
+    "·": "*",
+    "×": "*",
+    "⊙": ".*",
+    "∘": "o",
+    "│": "|",
+    "…": "...",
+    "′": "'",
+}
+
+
 def to_ascii(text: str) -> str:
-    """A text in ASCII: Greek letters as words, other letters by their number."""
-    return "".join(c if c.isascii() else _WORDS.get(c) or _ACCENT_WORDS.get(c) or f"u{ord(c):04x}" for c in text)
+    """A text in ASCII: Greek letters as words, other letters by their number.
+
+    >>> to_ascii("∂f₂/∂θ₁ → L²")
+    'partialf2/partialtheta1 -> L^2'
+    """
+    return "".join(c if c.isascii() else _WORDS.get(c) or _ACCENT_WORDS.get(c) or _PLAIN.get(c) or f"u{ord(c):04x}" for c in text)
 
 
 Writer = LatexWriter | TextWriter
