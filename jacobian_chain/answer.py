@@ -354,7 +354,8 @@ class _Reader:
             raise ReadingError("a function by itself is no derivative", self.program.place(node), "write J_{x} f or f'(x)")
         if node.kind == "tuple":
             return self.part("grid", [self.as_part(arg) for arg in node.args], node, (len(node.args),))
-        assert node.kind in ("name", "function")
+        if node.kind not in ("name", "function"):
+            raise ReadingError("expected a derivative", self.program.place(node))
         return self.name_part(self.spelling(node), node)
 
     def spelling(self, node: Node) -> Spelling:
@@ -382,6 +383,9 @@ class _Reader:
             raise ReadingError(
                 f"{name.key} is a layer, not a derivative", self.program.place(node), f"write J_x {name.key} or {name.key}'(x)"
             )
+        if self.is_operator(node):
+            hint = f"write {_shown_operator(node, self.program)} f for the derivative of f"
+            raise ReadingError("there is nothing to differentiate", self.program.place(node), hint)
         raise self.unknown(name, node)
 
     def value_part(self, value: int, node: Node) -> int:
@@ -922,7 +926,7 @@ class _Reader:
             return outcome, turned
         if node.kind in ("name", "function"):
             return self.name_operand(self.spelling(node), node), turned
-        if node.kind == "tuple":
+        if node.kind in ("tuple", "beside"):
             return tuple(self.as_value(arg) for arg in node.args), turned
         if node.kind in ("add", "subtract"):
             return _Value(self.as_value(index)), turned

@@ -8,6 +8,7 @@ for that are compared in a prime field (:mod:`jacobian_chain.field`).
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -17,7 +18,7 @@ from jacobian_chain.claims import Claim, Question, claimed_blocks, find_claim
 from jacobian_chain.diagnosis import ORDER, Block, Edit, Names, Span, explain_block, name_edit
 from jacobian_chain.errors import LimitError, ReadingError, Source
 from jacobian_chain.evaluate import Grid, MisfitError, Setting, Value, evaluate, place_of
-from jacobian_chain.field import PRIME, Fingerprints, differ_surely, trim
+from jacobian_chain.field import PRIME, Budget, Fingerprints, differ_surely, trim
 from jacobian_chain.layout import LAYOUTS, Layout, adjoint_word
 from jacobian_chain.problem import Part, Problem
 from jacobian_chain.tokens import Spelling
@@ -247,7 +248,7 @@ def _compare(question: Question, answer: Answer, claim: Claim, choices: dict[obj
         for layout in LAYOUTS.values():
             expected = question.normal(layout)
             for setting in _settings(layout, answer, choices):
-                pattern = tuple([setting.turns(atom) for atom in answer.atoms])
+                pattern = _pattern(answer, claim, setting)
                 if pattern not in known:
                     known[pattern] = _normal_blocks(question, answer, claim, setting)
                 if known[pattern] == expected and not _is_bare_number(answer, claim, question):
@@ -256,6 +257,12 @@ def _compare(question: Question, answer: Answer, claim: Claim, choices: dict[obj
     except LimitError:
         return _compare_in_field(question, answer, claim, choices)
     return Outcome(answer, claim, choices, holds, "normal-form", None, False)
+
+
+def _pattern(answer: Answer, claim: Claim, setting: Setting) -> tuple[bool, ...]:
+    """What of a setting bears on the value of an answer."""
+    turned = [piece is not None and piece.is_turned(setting) for piece in claim.pieces]
+    return (*turned, *[setting.turns(atom) for atom in answer.atoms])
 
 
 def _normal_blocks(question: Question, answer: Answer, claim: Claim, setting: Setting) -> list[Polynomial | None] | None:
@@ -283,6 +290,7 @@ def _compare_in_field(question: Question, answer: Answer, claim: Claim, choices:
     """The same by values at random places; twice, from the left and from the right, whichever is short enough."""
     error: LimitError | None = None
     for turned in (False, True):
+        budget = Budget()
         holds: dict[str, Setting] = {}
         degree = 1
         known: dict[tuple[bool, ...], list[tuple[int, ...] | None]] = {}
@@ -290,9 +298,9 @@ def _compare_in_field(question: Question, answer: Answer, claim: Claim, choices:
             for layout in LAYOUTS.values():
                 transposed = layout.transposes(question.problem.shapes[question.of])
                 for setting in _settings(layout, answer, choices):
-                    prints = Fingerprints(question.problem, answer, setting, turned, 2024)
+                    prints = Fingerprints(question.problem, answer, setting, turned, 2024, budget)
                     wanted = [trim(prints.of_problem(root, transposed)) for root in question.roots()]
-                    pattern = tuple([setting.turns(atom) for atom in answer.atoms])
+                    pattern = _pattern(answer, claim, setting)
                     if pattern not in known:
                         known[pattern] = _field_blocks(prints, claim)
                     degree = max(degree, prints.degree)
@@ -313,7 +321,7 @@ def _field_blocks(prints: Fingerprints, claim: Claim) -> list[tuple[int, ...] | 
     for piece in claim.pieces:
         if piece is None:
             blocks.append(None)
-        elif piece.transposed:
+        elif piece.is_turned(prints.setting):
             raise LimitError("a transpose on the left side of an answer this long is not compared")
         else:
             blocks += [trim(row) for row in prints.of_answer(piece.root)]
@@ -450,11 +458,20 @@ class _Judge:
         found = []
         for edit in edits:
             diagnosis = name_edit(edit)
+            if diagnosis.kind == "sign":
+                edit = edit._replace(span=self.with_sign(edit.span))
             found.append(Finding(diagnosis.kind, self.place(edit), edit.span, diagnosis.say(edit, names), suggestion))
         if layout != self.question.layout and all(finding.kind != "other-layout" for finding in found):
             message = f"beside that, the answer is written in {layout.name} layout; {self.question.layout.name} layout was asked for"
             found.append(Finding("other-layout", "the whole answer", None, message, suggestion))
         return found
+
+    def with_sign(self, span: Span | None) -> Span | None:
+        """A span together with the sign that stands before it."""
+        if span is None:
+            return None
+        before = self.source.text[: span[0]].rstrip()
+        return (len(before) - 1, span[1]) if before.endswith(("+", "-", "−")) else span
 
     def suggestion(self, answer: Answer) -> str | None:
         """A right answer in the answer's notation, read back and found right before anybody sees it."""
@@ -487,7 +504,8 @@ class _Judge:
             return block or "the answer"
         text = " ".join(self.source.text[edit.span[0] : edit.span[1]].split())
         if not any(c.isalnum() for c in text.removeprefix(r"\cdot").removeprefix(r"\times")):
-            text = "after " + " ".join(self.source.text[: edit.span[0]].split())[-20:]  # a gap between factors
+            words = [word for word in re.split(r"\s|\\cdot|\\times|[*@|(]", self.source.text[: edit.span[0]]) if word]
+            text = f"after {words[-1][-30:]}" if words else ""  # a gap between factors
         shown = text if len(text) <= 40 else text[:37] + "…"
         return f"{block}: {shown}" if block else shown or "the answer"
 

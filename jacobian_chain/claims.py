@@ -49,11 +49,18 @@ class Question(NamedTuple):
 
 
 class Piece(NamedTuple):
-    """Part of a claim: the right side ``root`` of a statement, whether its left side is a transpose."""
+    """Part of a claim: the right side ``root`` of a statement, whether its left side is a transpose, whether of a scalar's derivative."""
 
     root: int
     transposed: bool
     statement: int
+    scalar: bool = False
+
+    def is_turned(self, setting: Setting) -> bool:
+        """Whether the right side is the transpose of what is claimed: not where a literal Jᵀ is what the layout asks for."""
+        layout = setting.layout
+        wanted = setting.literal and (layout.transposes_scalar if self.scalar else layout.transposes_array)
+        return self.transposed and not wanted
 
 
 class Claim(NamedTuple):
@@ -77,16 +84,17 @@ def find_claim(answer: Answer, question: Question) -> Claim:
     last = len(statements) - 1
     final = statements[last]
     target = final.target
+    scalar = question.problem.shapes[question.of].is_scalar
     if target is not None and target.of == question.of and set(question.variables) <= set(target.by):
         same = target.by == question.variables
         kept = None if same else tuple(target.by.index(variable) for variable in question.variables)
-        return Claim(True, (Piece(final.links[-1], target.transposed, last),), kept)
+        return Claim(True, (Piece(final.links[-1], target.transposed, last, scalar),), kept)
     if target is not None:
         pieces: dict[int, Piece] = {}
         for k, statement in enumerate(statements):
             named = statement.target
             if named is not None and named.of == question.of and len(named.by) == 1 and named.by[0] in question.variables:
-                pieces[named.by[0]] = Piece(statement.links[-1], named.transposed, k)
+                pieces[named.by[0]] = Piece(statement.links[-1], named.transposed, k, scalar)
         if pieces:
             return Claim(False, tuple(pieces.get(variable) for variable in question.variables))
     bare = [k for k, statement in enumerate(statements) if _is_bare(statement)]
@@ -114,7 +122,7 @@ def claimed_blocks(answer: Answer, claim: Claim, setting: Setting, places: bool 
             result.append(None)
             continue
         blocks = blocks_of(values[piece.root], piece.root)
-        if piece.transposed:
+        if piece.is_turned(setting):
             blocks = [transpose(block) for block in blocks]
         if claim.kept is not None and len(blocks) > max(claim.kept):
             blocks = [blocks[k] for k in claim.kept]

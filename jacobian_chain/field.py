@@ -25,8 +25,8 @@ from jacobian_chain.problem import Part, Problem
 PRIME = 2**61 - 1
 """The field's size."""
 
-MAX_STEPS = 400_000
-"""Most factors that are carried through."""
+MAX_STEPS = 6_000_000
+"""Most numbers that are multiplied in one comparison."""
 
 _Row = tuple[int, ...]
 
@@ -45,6 +45,23 @@ class _Product(NamedTuple):
     nodes: tuple[_Node, ...]
 
 
+class Budget:
+    """How much work is left."""
+
+    def __init__(self, steps: int = MAX_STEPS) -> None:
+        self.left = steps
+
+    def spend(self, steps: int) -> None:
+        """Take from what is left.
+
+        Raises:
+            LimitError: there is nothing left.
+        """
+        self.left -= steps
+        if self.left < 0:
+            raise LimitError(f"comparing this answer takes more than {MAX_STEPS:,} multiplications")
+
+
 class Fingerprints:
     """Values of parts at one random place.
 
@@ -52,7 +69,7 @@ class Fingerprints:
         degree: the longest word met so far.
     """
 
-    def __init__(self, problem: Problem, answer: Answer, setting: Setting, turned: bool, seed: int) -> None:
+    def __init__(self, problem: Problem, answer: Answer, setting: Setting, turned: bool, seed: int, budget: Budget) -> None:
         self.problem = problem
         self.answer = answer
         self.setting = setting
@@ -62,7 +79,7 @@ class Fingerprints:
         self._weights: dict[tuple[int, int], int] = {}
         self._memo: dict[tuple[_Node, int], _Row] = {}
         self._rows: list[_Row] = []  # kept alive, so that their identities stay theirs
-        self._steps = 0
+        self._budget = budget
         self._start: _Row = (1,)
 
     def of_answer(self, root: int) -> list[_Row]:
@@ -75,7 +92,11 @@ class Fingerprints:
 
     def of_problem(self, root: int, transposed: bool) -> _Row:
         """A part of the problem."""
-        return self._run(_Product((_Node(True, root, transposed is not self.turned),)))
+        return self._run(_Product((self._known(root, transposed is not self.turned),)))
+
+    def _known(self, root: int, transposed: bool) -> _Node:
+        """A derivative of the problem, put together so that it can be shared from the left."""
+        return _Node(True, self.problem.mirror(root) if transposed else root, transposed)
 
     def _blocks(self, node: _Node) -> list[_Product]:
         """The cells of a row or column of blocks, a product with one row distributed over it."""
@@ -109,7 +130,7 @@ class Fingerprints:
         part = (self.problem.parts if known else self.answer.parts)[index]
         if part.kind == "known":
             assert isinstance(part.value, int)
-            return part, (_Node(True, part.value, transposed),)
+            return part, (self._known(part.value, transposed),)
         if part.kind == "derivative":
             assert isinstance(part.value, int)
             atom = self.answer.atoms[part.value]
@@ -146,9 +167,7 @@ class Fingerprints:
 
     def _carry(self, node: _Node, row: _Row) -> Generator[tuple[_Node, _Row], _Row, _Row]:
         """What a row is behind a node."""
-        self._steps += 1
-        if self._steps > MAX_STEPS:
-            raise LimitError(f"the answer has more than {MAX_STEPS:,} factors to compare")
+        self._budget.spend(len(row))
         part, args = self._open(node)
         result = row
         if part.kind == "letter":

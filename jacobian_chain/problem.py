@@ -56,6 +56,8 @@ class Problem:
         self.parts: list[Part] = [Part("identity"), Part("zero")]
         self._polynomials: dict[int, Polynomial] = {0: IDENTITY, 1: {}}
         self._adjoints: dict[tuple[int, bool, frozenset[int]], dict[int, int]] = {}
+        self._origins: dict[int, tuple[int, int, bool, frozenset[int]]] = {}  # what derivative a part is
+        self._mirrors: dict[int, int] = {}
         self._edges: dict[tuple[int, int], int] = {}
         self._ids: dict[tuple[object, ...], int] = {}
         self.shapes: list[Shape] = list(tape.shapes)
@@ -167,11 +169,45 @@ class Problem:
 
     def total(self, of: int, by: int, held: frozenset[int] = frozenset()) -> int:
         """The part that is d of / d by in numerator layout, the values ``held`` taken as variables of their own."""
-        return self._sweep(of, False, held).get(by, 1)
+        return self._named(of, by, False, held)
 
     def direct(self, of: int, by: int) -> int:
         """The part that is the derivative of the equation of ``of`` by one of its inputs, all other named values held."""
-        return self._sweep(of, True, frozenset()).get(by, 1)
+        return self._named(of, by, True, frozenset())
+
+    def _named(self, of: int, by: int, direct: bool, held: frozenset[int]) -> int:
+        part = self._sweep(of, direct, held).get(by, 1)
+        self._origins.setdefault(part, (of, by, direct, held))
+        return part
+
+    def mirror(self, part: int) -> int:
+        """The same derivative put together from the variable upwards: ∑ over the inputs of v, (∂ v / ∂ slot) · (d input / d by).
+
+        Read from the right it shares what the other one shares read from the left.
+        """
+        origin = self._origins.get(part)
+        if origin is None or part < 2:
+            return part
+        known = self._mirrors.get(part)
+        if known is None:
+            known = self._mirrors[part] = self._climb(*origin)
+        return known
+
+    def _climb(self, of: int, by: int, direct: bool, held: frozenset[int]) -> int:
+        tape = self.tape
+        done: dict[int, int] = {by: 0}
+        for value in range(by + 1, of + 1):
+            step = tape.step(value)
+            if step is None:
+                continue
+            terms = []
+            for slot, source in enumerate(step.inputs):
+                stops = source != by and (source in held or (direct and self._is_input(source)))
+                if source in done and not stops and (not step.coefficients or step.coefficients[slot]):
+                    terms.append(self.add_part("product", (self._edge(value, slot), done[source])))
+            if terms:
+                done[value] = self.add_part("sum", terms)
+        return done.get(of, 1)
 
     def is_direct(self, of: int, by: int) -> bool:
         """Whether a value stands in the equation of another."""

@@ -148,7 +148,7 @@ class Transcriber:
             sign = signs.upright if atom.sign == "d" or meaning == "the total derivative" else signs.partial
             top = f"{sign}({of})" if composite and "(" in of else sign + of
             text = self.writer.fraction(top, sign + (f"({by})" if len(atom.by or ()) > 1 else by))
-            return text if not at or self.writer.stacks_fractions else f"({text})" + at if at else text
+            return text + at if not at or self.writer.stacks_fractions else f"({text}){at}"
         if atom.sign == "'":
             return f"{of}'{at}"
         if atom.sign == "slot":

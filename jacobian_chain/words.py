@@ -17,6 +17,9 @@ from jacobian_chain.layout import adjoint_word
 MAX_WORDS = 4096
 """Most words of one sum; beyond it sums are compared by their values at random places."""
 
+MAX_LETTERS = 200_000
+"""Most letters of one sum."""
+
 Number = int | Fraction
 Word = tuple[int, ...]
 Polynomial = dict[Word, Number]
@@ -166,7 +169,7 @@ def multiply(left: Polynomial, right: Polynomial) -> Polynomial:
     """The product of sums, distributed.
 
     Raises:
-        LimitError: it has more than ``MAX_WORDS`` words.
+        LimitError: it has more than ``MAX_WORDS`` words or ``MAX_LETTERS`` letters.
 
     >>> multiply({(0,): 2}, {(): 1, (2,): -1})
     {(0,): 2, (0, 2): -2}
@@ -180,6 +183,8 @@ def multiply(left: Polynomial, right: Polynomial) -> Polynomial:
     for one, coefficient in left.items():
         for other, factor in right.items():
             add_word(result, one + other, coefficient * factor)
+    if len(result) > 64 and sum(map(len, result)) > MAX_LETTERS:
+        raise LimitError(f"the sum has more than {MAX_LETTERS:,} factors")
     return result
 
 

@@ -242,3 +242,100 @@ def test_too_many_factors_are_shared() -> None:
     assert done.returncode == 0
     assert b"shared adjoints got names" in done.stderr
     assert rb"J_{\theta_{2}} f &= J_{x_{3}} f \cdot J_{\theta_{2}} L_{2}" in done.stdout
+
+
+# --- check and grade ---
+
+QUESTION = "f(x, θ) = L^3(L^2(L^1(x,\\theta^1),\\theta^2),\\theta^3)"
+ANSWER = (
+    r"J_\theta f=( J_{x^3}L^3\cdot J_{x^2}L^2\cdot J_{\theta^1}L^1 \middle | J_{x^3}L^3 \cdot J_{\theta^2}L^2 \middle | J_{\theta^3}L^3)"
+)
+
+
+def say(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    done = run(*arguments, stdin=stdin.encode())
+    return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+def test_check_tells_right_from_wrong() -> None:
+    done = say("check", QUESTION, ANSWER, "--wrt", "θ", "--layout", "numerator")
+    assert done.returncode == 0
+    assert done.stdout.splitlines()[0] == "right in numerator layout"
+    done = say("check", QUESTION, ANSWER.replace(r"J_{x^2}L^2\cdot", ""), "--wrt", "θ", "--layout", "numerator")
+    assert done.returncode == 1
+    assert "a factor is missing: J_x² L²" in done.stdout
+    assert r"block 1 (θ¹): after J_{x^3}L^3" in done.stdout
+    assert "a right answer" not in done.stdout
+    assert any(line.strip("^ ") == "" and "^" in line for line in done.stdout.splitlines())
+    done = say("check", QUESTION, ANSWER.replace(r"J_{x^2}L^2\cdot", ""), "--wrt", "θ", "--reveal")
+    assert r"\left( J_{x_{3}} L_{3} \cdot J_{x_{2}} L_{2}" in done.stdout.partition("a right answer:")[2]
+    reverse = r"J_{\theta^1}L^1 J_{x^2}L^2 J_{x^3}L^3 | J_{\theta^2}L^2 J_{x^3}L^3 | J_{\theta^3}L^3"
+    done = say("check", QUESTION, reverse, "--wrt", "θ", "--layout", "numerator")
+    assert done.returncode == 1
+    assert done.stdout.startswith("right in denominator layout, not in numerator layout")
+    assert say("check", QUESTION, reverse, "--wrt", "θ", "--layout", "denominator").returncode == 0
+
+
+def test_check_as_json(tmp_path: Path) -> None:
+    (tmp_path / "answer.tex").write_text(ANSWER, encoding="utf-8")
+    done = say("check", QUESTION, f"@{tmp_path / 'answer.tex'}", "--wrt", "θ", "--format", "json")
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["verdict"] == "correct"
+    done = say("check", QUESTION, "J_{x^3}L^4", "--wrt", "θ", "--format", "json")
+    assert done.returncode == 3
+    error = json.loads(done.stdout)["error"]
+    assert list(error) == ["message", "line", "column", "hint"]
+    assert error["column"] == 8
+    done = say("check", QUESTION, "-", "--format", "json", stdin="I+" * 600_000)
+    assert done.returncode == 4
+    assert "limit" in json.loads(done.stdout)["error"]["message"]
+
+
+def test_an_answer_may_begin_with_a_minus_sign() -> None:
+    done = say("check", "y = -f(x)", "-J_{x}f", "--wrt", "x", "--layout=numerator")
+    assert done.returncode == 0, done.stderr
+    assert say("check", "y = -f(x)", "--wrt", "x", "--layout", "numerator", "--", "-J_{x}h").returncode == 3
+    done = say("check", "y = -f(x)", "-J_{x}f", "--revael")
+    assert done.returncode == 2
+    assert "--reveal" in done.stderr
+
+
+def test_check_with_where_and_in_ascii() -> None:
+    done = say("check", "h = f(x); L = l(h)", "δ ∂h/∂x", "--wrt", "x", "--layout", "numerator", "--where", "δ = dL/dh", "--ascii")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.isascii()
+    done = say("check", "h = f(x); L = l(h)", "δ ∂h/∂x", "--wrt", "x")
+    assert done.returncode == 3
+    assert "--where" in done.stderr
+    done = say("--ascii", "check", "h1 = f(x, θ1); L = l(h1)", "∂h1/∂θ1", "--wrt", "θ1")
+    assert done.returncode == 1
+    assert done.stdout.isascii()
+
+
+def test_grade_keeps_order_and_never_stops(tmp_path: Path) -> None:
+    lines = [
+        {"id": "a", "composition": QUESTION, "wrt": "θ", "layout": "numerator", "answer": ANSWER},
+        "oops",
+        {"composition": QUESTION, "wrt": "θ1", "answer": "J_{x^3}L^9"},
+        {"id": "d", "composition": QUESTION, "wrt": ["θ3"], "answer": "2 J_{θ^3}L^3"},
+    ]
+    file = tmp_path / "answers.jsonl"
+    file.write_text("\n".join(line if isinstance(line, str) else json.dumps(line) for line in lines), encoding="utf-8")
+    done = say("grade", str(file))
+    assert done.returncode == 3
+    results = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [result["id"] for result in results] == ["a", 2, 3, "d"]
+    assert [result.get("verdict", "error") for result in results] == ["correct", "error", "error", "wrong"]
+    assert results[3]["findings"][0]["kind"] == "constant-factor"
+    assert "constant-factor" in done.stderr
+    table = tmp_path / "graded.csv"
+    assert say("grade", str(file), "-o", str(table), "--jobs", "2").returncode == 3
+    assert table.read_text(encoding="utf-8").splitlines()[4].startswith("d,wrong,mixed")
+
+
+def test_grading_right_and_wrong_answers_is_no_failure(tmp_path: Path) -> None:
+    file = tmp_path / "answers.csv"
+    file.write_text("id,composition,wrt,answer\n1,y = f(x),x,J_x f\n2,y = f(x),x,2 J_x f\n", encoding="utf-8")
+    done = say("grade", str(file))
+    assert done.returncode == 0
+    assert [line.split(",")[1] for line in done.stdout.splitlines()] == ["verdict", "correct", "wrong"]
