@@ -268,7 +268,7 @@ def test_check_tells_right_from_wrong() -> None:
     assert "a right answer" not in done.stdout
     assert any(line.strip("^ ") == "" and "^" in line for line in done.stdout.splitlines())
     done = say("check", QUESTION, ANSWER.replace(r"J_{x^2}L^2\cdot", ""), "--wrt", "θ", "--reveal")
-    assert r"\left( J_{x_{3}} L_{3} \cdot J_{x_{2}} L_{2}" in done.stdout.partition("a right answer:")[2]
+    assert r"\left( J_{x^{3}} L^{3} \cdot J_{x^{2}} L^{2}" in done.stdout.partition("a right answer:")[2]
     reverse = r"J_{\theta^1}L^1 J_{x^2}L^2 J_{x^3}L^3 | J_{\theta^2}L^2 J_{x^3}L^3 | J_{\theta^3}L^3"
     done = say("check", QUESTION, reverse, "--wrt", "θ", "--layout", "numerator")
     assert done.returncode == 1
