@@ -1,6 +1,6 @@
 """Block Jacobians of compositions of layers, by hand and by machine.
 
-Three functions do everything; each is loaded when it is first used, so that importing the package costs nothing.
+``parse``, ``derive`` and ``check`` do everything; each is loaded when it is first used, so that importing the package costs nothing.
 
 >>> from jacobian_chain import derive, parse
 >>> f = parse("L2(L1(x, θ1), θ2)")
@@ -11,11 +11,11 @@ J_θ f = ( J_x₂ L₂ · J_θ₁ L₁  │  J_θ₂ L₂ )
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from jacobian_chain.checking import Verdict as Verdict
     from jacobian_chain.errors import ChainError as ChainError
     from jacobian_chain.interface import Block as Block
     from jacobian_chain.interface import Composition as Composition
     from jacobian_chain.interface import Jacobian as Jacobian
-    from jacobian_chain.interface import Verdict as Verdict
     from jacobian_chain.interface import check as check
     from jacobian_chain.interface import derive as derive
     from jacobian_chain.interface import parse as parse
@@ -29,7 +29,8 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    module = import_module("jacobian_chain.errors" if name == "ChainError" else "jacobian_chain.interface")
+    home = {"ChainError": "errors", "Verdict": "checking"}.get(name, "interface")
+    module = import_module(f"jacobian_chain.{home}")
     value = globals()[name] = getattr(module, name)
     return value
 

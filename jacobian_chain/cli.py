@@ -18,7 +18,8 @@ from jacobian_chain import __version__
 from jacobian_chain.errors import ChainError, OptionError, Place, ReadingError, Source
 
 if TYPE_CHECKING:
-    from jacobian_chain.interface import Jacobian, Verdict
+    from jacobian_chain.checking import Verdict
+    from jacobian_chain.interface import Jacobian
     from jacobian_chain.tape import Tape
 
 LAYOUT_NAMES = ("numerator", "denominator", "mixed", "both")

@@ -8,10 +8,6 @@ from contextlib import contextmanager
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from jacobian_chain.answer import Answer
-from jacobian_chain.checking import Verdict as Verdict
-from jacobian_chain.checking import judge
-from jacobian_chain.claims import Question
 from jacobian_chain.derivation import MAX_FACTORS, Derivation, expand_derivation
 from jacobian_chain.derivation import derive as derive_blocks
 from jacobian_chain.errors import ChainError, OptionError, Source, suggest
@@ -19,7 +15,6 @@ from jacobian_chain.layout import LAYOUTS, Layout, orient
 from jacobian_chain.maps import ZERO
 from jacobian_chain.names import read_key
 from jacobian_chain.notation import NOTATIONS, Labels, Page, matrix_form, shape_of_block
-from jacobian_chain.problem import Problem
 from jacobian_chain.reading import Reading, read_composition
 from jacobian_chain.render import Composer, render, write_value
 from jacobian_chain.select import Selection, find_output, select
@@ -28,6 +23,11 @@ from jacobian_chain.writers import LatexWriter, TextWriter, Writer
 
 if TYPE_CHECKING:
     from sympy import Basic, BlockMatrix, Eq, Expr
+
+    from jacobian_chain.answer import Answer
+    from jacobian_chain.checking import Verdict
+    from jacobian_chain.claims import Question
+    from jacobian_chain.problem import Problem
 
 INDEX_POSITIONS = ("as-typed", "sub", "super")
 NAMINGS = ("inputs", "outputs")
@@ -69,6 +69,8 @@ class Composition:
     @cached_property
     def problem(self) -> Problem:
         """The composition as something to check answers against."""
+        from jacobian_chain.problem import Problem
+
         return Problem(self.tape)
 
     def __eq__(self, other: object) -> bool:
@@ -434,6 +436,7 @@ def derive(
     return Jacobian(tape, find_output(tape, of), selection, LAYOUTS[_choose("layout", layout, LAYOUTS)], max_factors)
 
 
+@_uncollected()
 def check(
     composition: Composition | str,
     answer: str,
@@ -465,6 +468,9 @@ def check(
     wrong: J_θ₁ L₁
       J_{θ_1} L_1: a factor is missing: J_x₂ L₂ (missing-factor)
     """
+    from jacobian_chain.checking import judge
+    from jacobian_chain.claims import Question
+
     composed = _parsed(composition) if isinstance(composition, str) else composition
     tape = composed.tape
     selection = select(tape, (wrt,) if isinstance(wrt, str) else wrt)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from jacobian_chain import parse
+from jacobian_chain.diagnosis import DIAGNOSES
 from jacobian_chain.layout import LAYOUTS
 from jacobian_chain.notation import NOTATIONS
 
@@ -21,12 +22,13 @@ EXAMPLES = re.findall(r"```console\n\$ jacobian-chain (.*?)\n(.*?)```", README, 
 def rows(heading: str) -> dict[str, str]:
     """A table of the README: first column to second, without backquotes."""
     table = README.split(f"| {heading} |")[1].split("\n\n")[0]
-    found = re.findall(r"^\| `(\w+)` \| (.*) \|$", table, re.MULTILINE)
+    found = re.findall(r"^\| `([\w-]+)` \| (.*) \|$", table, re.MULTILINE)
     return {name: text.replace("`", "") for name, text in found}
 
 
 def test_tables_are_the_records() -> None:
     assert rows("`--layout`") == {layout.name: layout.description for layout in LAYOUTS.values()}
+    assert rows("finding") == {diagnosis.kind: diagnosis.remedy for diagnosis in DIAGNOSES}
     assert rows("`--notation`") == {notation.name: notation.description for notation in NOTATIONS.values()}
 
 
@@ -38,7 +40,7 @@ def test_console_examples(arguments: str, expected: str) -> None:
 
 
 def test_there_are_console_examples() -> None:
-    assert len(EXAMPLES) == 2
+    assert len(EXAMPLES) == 3
 
 
 def test_the_language_table_is_read() -> None:

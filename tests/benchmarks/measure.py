@@ -1,6 +1,7 @@
 """One measurement in this process, printed as a line of JSON: ``measure.py chain|loss|residual|join N [--shared] [--deepest]``.
 
 ``parse``, ``derive`` and ``print`` are seconds from text to LaTeX, modules imported beforehand; ``chars`` is the length of what came out.
+``measure.py right|wrong N`` grades N answers to three-layer problems, each problem another text: ``build`` is the time for all.
 """
 
 from __future__ import annotations
@@ -36,15 +37,48 @@ def join_time(count: int) -> dict[str, float]:
     return {"print": time.perf_counter() - start, "chars": len(joined)}
 
 
+RIGHT = (
+    r"J_\theta f=\left ( J_{x^3}L^3\cdot J_{x^2}L^2\cdot J_{\theta^1}L^1 \middle | J_{x^3}L^3 \cdot J_{\theta^2}L^2 "
+    r"\middle | J_{\theta^3}L^3\right )"
+)
+MISTAKES = (
+    (r"J_{x^2}L^2\cdot ", ""),
+    (r"J_{\theta^1}L^1", r"J_{\theta^2}L^1"),
+    (r"J_{x^3}L^3\cdot J_{x^2}L^2", r"J_{x^2}L^2\cdot J_{x^3}L^3"),
+    (r"\middle | J_{\theta^3}L^3", ""),
+    (r"J_{x^2}L^2", r"(J_{x^2}L^2)^T"),
+    (r"J_{x^2}L^2", r"(J_{x^2}L^2)(x,\theta^2)"),
+    (r"J_{\theta^3}", r"2J_{\theta^3}"),
+)
+
+
+def grade_time(kind: str, count: int) -> dict[str, float]:
+    """Seconds to judge answers, and how many are right; what the lines share is thrown away by a comment in each problem."""
+    from jacobian_chain.interface import judge_record
+
+    answers = [RIGHT.replace(*MISTAKES[k % len(MISTAKES)], 1) if kind == "wrong" else RIGHT for k in range(count)]
+    records = [
+        {"composition": f"L3(L2(L1(x,θ1),θ2),θ3) # {k}", "answer": answer, "wrt": "θ", "layout": "numerator"}
+        for k, answer in enumerate(answers)
+    ]
+    judge_record({**records[0], "composition": "L3(L2(L1(x,θ1),θ2),θ3)"})
+    start = time.perf_counter()
+    verdicts = [judge_record(record)["verdict"] for record in records]
+    return {"build": time.perf_counter() - start, "right": verdicts.count("correct")}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("kind", choices=["chain", "loss", "residual", "join"])
+    parser.add_argument("kind", choices=["chain", "loss", "residual", "join", "right", "wrong"])
     parser.add_argument("count", type=int)
     parser.add_argument("--shared", action="store_true", help="name every adjoint")
     parser.add_argument("--deepest", action="store_true", help="count the factors (I + …) of the deepest block too")
     options = parser.parse_args()
     if options.kind == "join":
         print(json.dumps(join_time(options.count)))
+        return
+    if options.kind in ("right", "wrong"):
+        print(json.dumps(grade_time(options.kind, options.count)))
         return
     text = composition(options.kind, options.count)
     times = [time.perf_counter()]

@@ -22,6 +22,7 @@ from typing import NamedTuple
 HERE = Path(__file__).resolve().parent
 SCRIPT = Path(sys.executable).parent / "jacobian-chain"
 COLD = [str(SCRIPT), "derive", "L3(L2(L1(x,θ1),θ2),θ3)"]
+COLD_CHECK = [str(SCRIPT), "check", "L3(L2(L1(x,θ1),θ2),θ3)", "J_{x^3}L^3 J_{x^2}L^2 J_{θ^1}L^1", "--wrt", "θ1"]
 REQUIREMENTS = ("sympy==1.14.0", "casadi==3.8.2")
 
 Result = dict[str, float]
@@ -133,8 +134,11 @@ def cold_start(runner: Runner) -> list[Row]:
     """d: a whole process of the command line."""
     # an installed package is compiled; one that is only linked to may not be
     subprocess.run([sys.executable, "-m", "compileall", "-q", str(HERE.parent.parent / "jacobian_chain")], check=True)
-    base, ours = in_turn(
-        max(15, runner.repeats), lambda: wall_time([sys.executable, "-c", "import click"]), lambda: wall_time([str(word) for word in COLD])
+    base, ours, checked = in_turn(
+        max(15, runner.repeats),
+        lambda: wall_time([sys.executable, "-c", "import click"]),
+        lambda: wall_time([str(word) for word in COLD]),
+        lambda: wall_time(COLD_CHECK),
     )
     needless = imported([sys.executable, "-X", "importtime", *COLD])
     for name in imported([sys.executable, "-X", "importtime", "-c", "import click"]):
@@ -142,7 +146,27 @@ def cold_start(runner: Runner) -> list[Row]:
     foreign = [(took, name) for name, took in needless.items() if not name.startswith("jacobian_chain")]
     shown = ", ".join(f"{name} {took / 1000:.1f}" for took, name in sorted(foreign, reverse=True)[:20])
     print(f"cold start, modules that click does not load, with their own milliseconds: {shown or 'none'}")
-    return [Row("cold start of the command line : import click", median(ours), median(base), 2)]
+    return [
+        Row("cold start of the command line : import click", median(ours), median(base), 2),
+        Row("cold check of one answer : import click", median(checked), median(base), 2.5),
+    ]
+
+
+def grading(runner: Runner) -> list[Row]:
+    """e: answers judged on one core, against the time to import SymPy, which a checker built on it would take first."""
+    base, right, wrong = in_turn(
+        runner.repeats,
+        lambda: wall_time([runner.baseline_python, "-c", "import sympy"]),
+        lambda: runner.ours("right", 1000),
+        lambda: runner.ours("wrong", 100),
+    )
+    assert right[0]["right"] == 1000
+    assert wrong[0]["right"] == 0
+    return [
+        Row("1000 right answers to three-layer problems : one second", median(right), 1.0, 1),
+        Row("100 wrong answers, explained : one second", median(wrong), 1.0, 1),
+        Row("100 wrong answers, explained : import sympy", median(wrong), median(base), 3),
+    ]
 
 
 def wall_time(command: list[str]) -> Result:
@@ -157,7 +181,7 @@ def imported(command: list[str]) -> dict[str, int]:
     return {name: int(took) for took, name in re.findall(r"import time:\s+(\d+) \|\s+\d+ \|\s+(\S+)", report)}
 
 
-GROUPS = {"a": chain, "b": shared, "c": residual, "d": cold_start}
+GROUPS = {"a": chain, "b": shared, "c": residual, "d": cold_start, "e": grading}
 
 
 def table(rows: Iterable[Row]) -> str:
