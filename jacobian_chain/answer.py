@@ -843,7 +843,11 @@ class _Reader:
                 f"expected {below.sign} above the line too", self.program.place(node), r"write \frac{\partial y}{\partial x}"
             )
         top, bottom = (self.as_part(arg) for arg in node.args)
-        return self.part("product", (top, self.invert(bottom, node.args[1])), node)
+        inverse = self.invert(bottom, node.args[1])
+        number, factor = self.parts[top].value, self.parts[inverse].value
+        if self.parts[top].kind == "number" and isinstance(number, int | Fraction) and isinstance(factor, Fraction):
+            return self.part("number", (), node, number * factor)
+        return self.part("product", (top, inverse), node)
 
     def fraction(self, above: _Differential, below: _Differential, node: Node) -> _Outcome:
         """∂y over ∂x."""
@@ -873,7 +877,8 @@ class _Reader:
             key = read_key(text)
             if key is None:
                 return sign, None, 0, (self.value_of(text, node),)
-            names.append(spell(key))
+            known = self.vocabulary.labels.name(key)
+            names.append(known._replace(raised="^" in text) if known.suffix and not known.upper else known)
         return sign, tuple(names), 0, None
 
     def value_of(self, text: str, node: Node) -> int:

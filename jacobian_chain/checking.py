@@ -120,8 +120,10 @@ class Verdict:
         lines += [f"  {finding.where}: {finding.message} ({finding.kind})" for finding in self.findings]
         return "\n".join(lines)
 
-    def _repr_latex_(self) -> str:
-        return rf"$$\text{{{self.headline}:}}\quad {self.read_as}$$"
+    def _repr_markdown_(self) -> str:
+        lines = [f"**{self.headline}**", f"$${self.read_as}$$"]
+        lines += [f"- `{finding.where}`: {finding.message} ({finding.kind})" for finding in self.findings]
+        return "\n\n".join([*lines, *(f"*{note}*" for note in self.notes)])
 
 
 class Outcome(NamedTuple):

@@ -157,8 +157,7 @@ class Transcriber:
             head = "J" if atom.sign == "J" else signs.nabla
             head = self.writer.below_operator(head, by) if by else head
         if composite:
-            brackets = (r"\left[ ", r" \right]") if isinstance(self.writer, LatexWriter) else ("[", "]")
-            return f"{head} {brackets[0]}{of}{brackets[1]}" if "(" in of or "," in of else f"{head} {of}"
+            return f"{head} [{of}]" if "(" in of or "," in of else f"{head} {of}"
         return f"({head} {of}){at}" if at else f"{head} {of}"
 
     def application(self, value: int) -> tuple[str, tuple[int, ...]] | None:

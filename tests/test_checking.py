@@ -496,4 +496,5 @@ def test_a_verdict_shows_itself() -> None:
     other = check(FORWARD, r"\frac{\partial x_3}{\partial \theta_3} \frac{\partial L}{\partial x_3}", wrt="θ3", layout="numerator")
     assert bool(other) is False
     assert repr(other).startswith("right in denominator layout, not in numerator layout")
-    assert "\\frac" in verdict._repr_latex_() or "J_" in verdict._repr_latex_()
+    assert verdict._repr_markdown_().splitlines()[0] == "**right in mixed layout**"
+    assert "(other-layout)" in other._repr_markdown_()

@@ -8,7 +8,7 @@ import pytest
 from syrupy.assertion import SnapshotAssertion
 from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
 
-from jacobian_chain import derive
+from jacobian_chain import check, derive
 from jacobian_chain.layout import LAYOUTS
 from jacobian_chain.notation import NOTATIONS
 
@@ -82,3 +82,25 @@ def test_notations(notation: str, layout: str, tex: SnapshotAssertion) -> None:
     latex = derive(COMPOSITIONS["residual"], wrt=["θ1", "x"], layout=layout).latex(notation=notation)
     check_balance(latex)
     assert f"% {notation}, {layout} layout\n{latex}\n" == tex
+
+
+ANSWERS = {
+    "matrix": (
+        "seed",
+        r"JL^3 \begin{pmatrix} J_{x,θ^1,θ^2}L^2(L^1(x,θ^1),θ^2) & 0\\ 0 & I \end{pmatrix}",
+    ),
+    "point": ("seed", r"(J_{x^3}L^3)(L^2(x,θ^2),θ^3) (J_{x^2}L^2)^T \left.J_{θ^1}L^1\right|_{(x,θ^1)}"),
+    "tuple": ("seed", r"J L^3 \cdot J(L^2(L^1(x,\theta^1),\theta^2),\theta^3)"),
+    "slots": ("seed", r"\partial_1 L^3 @ D_1 L^2 | ∂_2 L^3"),
+    "fractions": ("loss", r"\frac12 \ell'(x_3) (∂f_3/∂x_2 - 2 I) \left( \frac{dx_2}{d\theta_1} \right)^\top"),
+    "definition": ("loss", r"\delta_3 = \nabla_{x_3} L; \delta_3^T J_{x_2} f_3 \odot \frac{\partial x_2}{\partial \theta_2}"),
+    "names": ("names", r"\frac{\partial J}{\partial \hat{y}_{t+1}} J_{W_{hh}} F"),
+}
+
+
+@pytest.mark.parametrize("answer", ANSWERS)
+def test_answers_as_they_were_read(answer: str, tex: SnapshotAssertion) -> None:
+    composition, text = ANSWERS[answer]
+    latex = check(COMPOSITIONS[composition], text, wrt="all", layout="numerator").read_as
+    check_balance(latex)
+    assert f"% {answer}\n{latex}\n" == tex
