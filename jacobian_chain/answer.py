@@ -317,6 +317,9 @@ class _Reader:
 
     def build(self, index: int) -> _Outcome:
         node = self.nodes[index]
+        if node.kind == "dots":
+            hint = "write the terms out, or two terms around the dots that differ in their indices only"
+            raise UnsupportedError("what do these dots stand for?", self.program.place(node), hint)
         builder = _BUILDERS.get(node.kind)
         if builder is None:
             shown = _UNREADABLE.get(node.kind, f"a {node.kind}")
@@ -1281,5 +1284,4 @@ _UNREADABLE = {
     "epower": "an elementwise power",
     "norm": "a norm",
     "absolute": "an absolute value",
-    "dots": "dots",
 }

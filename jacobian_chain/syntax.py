@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
 from jacobian_chain.errors import LimitError, Notice, Place, ReadingError, Source, suggest
@@ -171,10 +171,14 @@ def read_chains(
     tokens = _tokenize(source)
     for form, name in aliases:
         tokens = _substitute(tokens, form, name)
+    notices: list[Notice] = []
+    if "dots" in tokens.kinds:
+        tokens = _expand_dots(tokens, notices)
     ranges = _split(tokens)
     if not ranges:
         raise ReadingError("the answer is empty", Place(source, 0, 0), r"type a formula such as J_{x_2} L_2 \cdot J_{x_1} L_1")
     names = Names(values, layers, known)
+    names.notices += notices
     tokens, segments = resolve(tokens, ranges, names, _outline_chain)
     parser = _Parser(tokens, names)
     chains = tuple(_read_chain(parser, segment) for segment in segments)
@@ -241,6 +245,104 @@ def _substitute(tokens: Tokens, form: Tokens, name: Spelling) -> Tokens:
         done, k = stop, k + len(wanted)
     _copy(tokens, done, len(tokens.kinds), result)
     return result
+
+
+MAX_DOTS = 10_000
+"""Most terms that dots stand for."""
+
+_JOINTS = frozenset("· × * @ + | , &".split())
+_DIGITS = re.compile(r"[0-9]+")
+
+
+def _expand_dots(tokens: Tokens, notices: list[Notice]) -> Tokens:
+    """Tokens in which dots between two terms that differ in indices only give way to the terms between them.
+
+    All indices that differ must do so by the same number, up or down, and a further term before the first must be one step off; dots
+    that are not so regular stay.
+    """
+    result = Tokens(tokens.source, [], [], [], [])
+    done = 0
+    for at, kind in enumerate(tokens.kinds):
+        if kind != "dots" or at < done:
+            continue
+        joint = at > 0 and tokens.kinds[at - 1] in _JOINTS
+        same = tokens.kinds[at + 1 : at + 2] == [tokens.kinds[at - 1]] if joint else True
+        low, high = at - joint, at + 1 + (tokens.kinds[at + 1 : at + 2] != [] and tokens.kinds[at + 1] in _JOINTS)
+        pattern = _pattern(tokens, low, high) if same or tokens.kinds[high - 1] not in ("+", "|", ",", "&") else None
+        if pattern is None:
+            continue
+        length, first, steps = pattern
+        count = max(abs(step) for step in steps)
+        _copy(tokens, done, low, result)
+        for k in range(1, count):
+            if joint:
+                _copy(tokens, low, low + 1, result)
+            index = iter([one + k * (step > 0) - k * (step < 0) for one, step in zip(first, steps, strict=True)])
+            for i in range(low - length, low):
+                result.kinds.append(tokens.kinds[i])
+                result.values.append(_renumber(tokens.values[i], index))
+                result.starts.append(tokens.starts[at])
+                result.ends.append(tokens.ends[at])
+        done = at + 1
+        place = tokens.place(at)
+        notices.append(Notice(f"the dots are read as {count - 1} further term{'s' if count != 2 else ''}", place))
+    _copy(tokens, done, len(tokens.kinds), result)
+    return result
+
+
+def _pattern(tokens: Tokens, low: int, high: int) -> tuple[int, list[int], list[int]] | None:
+    """The length of the terms before ``low`` and behind ``high``, the numbers in the first, and how far those of the other are."""
+    for length in range(1, min(low, len(tokens.kinds) - high) + 1):
+        left, right = range(low - length, low), range(high, high + length)
+        if tokens.kinds[left[0]] in ("dots", "=", "\n") or tokens.kinds[right[-1]] in ("dots", "=", "\n"):
+            return None
+        kinds = tokens.kinds
+        if kinds[left[0] : low] != kinds[high : right[-1] + 1] or not _is_balanced(tokens, left) or kinds[left[0]] in _JOINTS:
+            continue
+        if kinds[left[0] - 1 : left[0]] == ["/"] or kinds[right[-1] + 1 : right[-1] + 2] == ["/"]:
+            continue  # half of a fraction
+        (shape, first), (other_shape, last) = _form(tokens, left), _form(tokens, right)
+        steps = [other - one for one, other in zip(first, last, strict=False)]
+        sizes = {abs(step) for step in steps if step}
+        if shape != other_shape or len(sizes) != 1 or max(sizes) > MAX_DOTS:
+            continue
+        end = left[0] - (kinds[left[0] - 1] in _JOINTS)
+        if end >= length and kinds[end - length : end] == kinds[left[0] : low]:
+            earlier_shape, earlier = _form(tokens, range(end - length, end))
+            units = [(step > 0) - (step < 0) for step in steps]
+            if earlier_shape == shape and [one - unit for one, unit in zip(first, units, strict=True)] != earlier:
+                return None
+        return length, first, steps
+    return None
+
+
+def _form(tokens: Tokens, side: range) -> tuple[list[str], list[int]]:
+    """The tokens of a term with all numbers taken out, and these numbers."""
+    texts = [_text(tokens, i) for i in side]
+    return [_DIGITS.sub("#", text) for text in texts], [int(digits[:9]) for text in texts for digits in _DIGITS.findall(text)]
+
+
+def _is_balanced(tokens: Tokens, side: range) -> bool:
+    """Whether every bracket of a term is closed in it, and none before it is opened."""
+    depth = 0
+    for i in side:
+        depth += (tokens.kinds[i] in OPENING) - (tokens.kinds[i] in CLOSING)
+        if depth < 0:
+            return False
+    return depth == 0
+
+
+def _renumber(value: Spelling | str, numbers: Iterator[int]) -> Spelling | str:
+    """A token's value with the numbers in it replaced by others."""
+    if not isinstance(value, Spelling):
+        return _DIGITS.sub(lambda _: str(next(numbers)), value)
+    found = [str(next(numbers)) for _ in _DIGITS.findall(value.key)]
+    key, suffix, upper = (iter(found), iter(found), iter(found[len(_DIGITS.findall(value.suffix)) :]))
+    return value._replace(
+        key=_DIGITS.sub(lambda _: next(key), value.key),
+        suffix=_DIGITS.sub(lambda digits: next(suffix, digits[0]), value.suffix),
+        upper=_DIGITS.sub(lambda digits: next(upper, digits[0]), value.upper),
+    )
 
 
 def _copy(tokens: Tokens, start: int, end: int, target: Tokens) -> None:

@@ -492,9 +492,48 @@ def test_the_json_object() -> None:
 def test_a_verdict_shows_itself() -> None:
     verdict = check(parse(THREE), r"J_{\theta^3}L^3", wrt="θ3")
     assert bool(verdict) is True
-    assert repr(verdict) == "right in mixed layout: J_θ₃ L³"
+    assert repr(verdict) == "right in mixed layout: J_θ³ L³"
     other = check(FORWARD, r"\frac{\partial x_3}{\partial \theta_3} \frac{\partial L}{\partial x_3}", wrt="θ3", layout="numerator")
     assert bool(other) is False
     assert repr(other).startswith("right in denominator layout, not in numerator layout")
     assert verdict._repr_markdown_().splitlines()[0] == "**right in mixed layout**"
     assert "(other-layout)" in other._repr_markdown_()
+
+
+# --- dots ---
+
+FIVE = "x1=f1(x0,θ1);x2=f2(x1,θ2);x3=f3(x2,θ3);x4=f4(x3,θ4);x5=f5(x4,θ5)"
+FACTORS = [r"\frac{\partial x_5}{\partial x_4}", r"\frac{\partial x_2}{\partial x_1}", r"\frac{\partial x_1}{\partial \theta_1}"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        rf"{FACTORS[0]} \cdots {FACTORS[1]} {FACTORS[2]}",
+        rf"{FACTORS[0]} \cdot \ldots \cdot {FACTORS[1]} \cdot {FACTORS[2]}",
+        rf"{FACTORS[0]} J_{{x_3}} f_4 ... {FACTORS[1]} {FACTORS[2]}".replace("J_{x_3} f_4", r"\frac{\partial x_4}{\partial x_3}"),
+        "∂x_5/∂x_4 ⋯ ∂x_2/∂x_1 ∂x_1/∂θ_1",
+        r"J_{x_4} f_5 \cdots J_{x_1} f_2 J_{\theta_1} f_1",
+        r"(J_{x_4} f_5) \dots (J_{x_1} f_2) (J_{\theta_1} f_1)",
+    ],
+)
+def test_dots_in_a_regular_pattern(text: str) -> None:
+    verdict = check(FIVE, text, wrt="θ1", layout="numerator")
+    assert verdict
+    assert any("dots" in note for note in verdict.notes)
+    assert kinds(check(FIVE, f"2 {text}", wrt="θ1", layout="numerator")) == ["constant-factor"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        rf"{FACTORS[0]} \cdots {FACTORS[2]}",
+        rf"{FACTORS[0]} \cdots",
+        rf"\cdots {FACTORS[1]}",
+        r"\frac{\partial x_5}{\partial x_4} \cdots \frac{\partial x_2}{\partial x_0}",
+        r"\frac{\partial x_9}{\partial x_8} \frac{\partial x_5}{\partial x_4} \cdots \frac{\partial x_2}{\partial x_1}",
+    ],
+)
+def test_other_dots_are_a_question(text: str) -> None:
+    with pytest.raises(ReadingError, match="what do these dots stand for"):
+        check(FIVE, text, wrt="θ1", layout="numerator")
