@@ -20,7 +20,7 @@ from jacobian_chain.errors import Place, ReadingError, Source, UnsupportedError,
 from jacobian_chain.names import FUNCTION_KEYS, read_key
 from jacobian_chain.problem import Part, Problem
 from jacobian_chain.select import WORDS
-from jacobian_chain.syntax import Chain, Link, Node, Program, read_chains, read_expression
+from jacobian_chain.syntax import Chain, Link, Node, Program, is_balanced, read_chains, read_expression
 from jacobian_chain.tokens import Spelling, Tokens, spell, split_names, tokenize
 from jacobian_chain.vocabulary import OPERATORS, Meaning, Vocabulary
 
@@ -193,9 +193,14 @@ class _Reader:
     def name_alias(self, head: str, source: Source) -> Spelling:
         """The name that a line explains, which may look like anything."""
         form = tokenize(Source(head, source.name))
+        if "name" not in form.kinds or not is_balanced(form.kinds):
+            raise ReadingError("expected a name before '='", Place(source, 0, max(1, len(head))), "write delta_2 = dL/dz2, or h_t = h2")
+        key = form.spelling(0).key if form.kinds == ["name"] else read_key(head, source.name)
+        if key is not None and (key in self.tape.names or key in self.vocabulary.layers):
+            hint = "--where explains names that the composition does not have"
+            raise ReadingError(f"{key} is a name of the composition", Place(source, 0, max(1, len(head))), hint)
         if form.kinds == ["name"]:
             return form.spelling(0)
-        key = read_key(head, source.name)
         name = spell(key) if key is not None else Spelling(head.strip(), head.strip())
         self.aliases.append((form, name))
         self.aliases.sort(key=lambda alias: -len(alias[0].kinds))
@@ -232,6 +237,8 @@ class _Reader:
         roots = [self.as_part(index) for index in self.resolve(program, links)]
         places = tuple(program.place(link) for link in links)
         known = name in self.vocabulary.values or name in self.vocabulary.layers
+        if known and target is None:
+            self.notes.setdefault(f"the left side {name} is taken as a mere label")
         if name and not known and target is None:
             self.meanings[name] = Meaning("part", roots[-1])
         return Statement(target, name, tuple(roots), places)
@@ -247,10 +254,15 @@ class _Reader:
         by = tuple(self.problem.leaves_of([value]))
         return self.total_target(head, rest, value, by, None, (-1, -1))
 
+    def known(self, of: int, by: int, root: int) -> Part:
+        """A derivative of the problem as a part of the answer."""
+        number = self.problem.shapes[of].is_scalar and self.problem.shapes[by].is_scalar
+        return Part("quotient" if number else "known", (), root)
+
     def total_target(
         self, sign: str, of: Spelling, value: int, by: tuple[int, ...], names: tuple[Spelling, ...] | None, span: tuple[int, int]
     ) -> Target:
-        roots = [self.add(Part("known", (), self.problem.total(value, one))) for one in by]
+        roots = [self.add(self.known(value, one, self.problem.total(value, one))) for one in by]
         root = roots[0] if len(roots) == 1 else self.add(Part("grid", tuple(roots), (len(roots),)))
         atom = Atom(sign, of, names, 0, None, self.problem.shapes[value].is_scalar, sign == "∇" or None, (), True)
         return Target(value, by, False, self.add_atom(atom, (root,), span))
@@ -357,6 +369,8 @@ class _Reader:
             raise ReadingError("a function by itself is no derivative", self.program.place(node), "write J_{x} f or f'(x)")
         if node.kind == "tuple":
             return self.part("grid", [self.as_part(arg) for arg in node.args], node, (len(node.args),))
+        if node.kind == "prime":
+            return self.part("transpose", (self.as_part(node.args[0]),), node)
         if node.kind not in ("name", "function"):
             raise ReadingError("expected a derivative", self.program.place(node))
         return self.name_part(self.spelling(node), node)
@@ -405,6 +419,12 @@ class _Reader:
             self.used.add(name.key)
         return value
 
+    def find_variable(self, name: Spelling) -> int | None:
+        """The value that a derivative is taken by; the name of a layer that is applied once stands for what it gives."""
+        value = self.find_value(name)
+        steps = self.problem.applications.get(name.key, ()) if value is None else ()
+        return steps[0] if len(steps) == 1 else value
+
     def find_layer(self, name: Spelling) -> str | None:
         meaning = self.meanings.get(name.key)
         if meaning is not None:
@@ -434,9 +454,10 @@ class _Reader:
         return None
 
     def build_number(self, _index: int, node: Node) -> _Outcome:
+        _, _, exponent = node.value.lower().partition("e")
+        if len(node.value) > 40 or len(exponent) > 3:
+            raise ReadingError("this number is too long", self.program.place(node), "up to 40 digits, and exponents up to 99")
         number = Fraction(node.value)
-        if len(node.value) > 40:
-            raise ReadingError("this number is too long", self.program.place(node), "up to 40 digits")
         if not number:
             return self.part("zero", (), node)
         return self.part("number", (), node, number.numerator if number.denominator == 1 else number)
@@ -451,6 +472,8 @@ class _Reader:
             raise UnsupportedError("not supported yet in an answer: a power of a function", self.program.place(node))
         self.refuse_big_operator(function)
         name = self.spelling(function)
+        if not arguments:
+            raise ReadingError("there is nothing in these brackets", self.program.place(node))
         if primes > 1:
             raise UnsupportedError("not supported yet in an answer: second derivatives", self.program.place(node))
         if primes:
@@ -458,6 +481,9 @@ class _Reader:
             return self.differentiate("'", self.name_operand(name, function), None, 0, point, node, node)
         if self.is_operator(function):
             sign, by, slot, at = self.read_operator(function)
+            if sign in ("∂", "d") and by is None:
+                hint = r"write \frac{\partial y}{\partial x} or ∂y/∂x"
+                raise ReadingError("a differential by itself is no derivative", self.program.place(node), hint)
             if len(arguments) > 1:
                 return self.differentiate(sign, tuple(self.as_value(arg) for arg in arguments), by, slot, at, node, node)
             return self.differentiate(sign, self.operand(arguments[0])[0], by, slot, at, node, node)
@@ -541,6 +567,7 @@ class _Reader:
             name = self.spelling(inner)
             if name.key not in self.meanings and (self.find_layer(name) or inner.kind == "function"):
                 return self.differentiate("'", self.name_operand(name, inner), None, 0, None, node, node)
+            return None  # f'(x) of a value, or a transpose: what stands behind it says which
         return self.part("transpose", (self.as_part(node.args[0]),), node)
 
     def build_negate(self, _index: int, node: Node) -> _Outcome:
@@ -578,7 +605,9 @@ class _Reader:
             lengths.append(len(row_nodes))
         return self.part("grid", cells, node, tuple(lengths))
 
-    def build_tuple(self, _index: int, _node: Node) -> _Outcome:
+    def build_tuple(self, _index: int, node: Node) -> _Outcome:
+        if any(isinstance(self.outcomes[arg], int) and self.nodes[arg].kind != "number" for arg in node.args):
+            return self.part("grid", [self.as_part(arg) for arg in node.args], node, (len(node.args),))
         return None
 
     def build_power(self, _index: int, node: Node) -> _Outcome:
@@ -637,8 +666,9 @@ class _Reader:
         values = []
         inner = node.value[1:-1] if node.value[:1] + node.value[-1:] == "()" else node.value
         for text in split_names(inner):
-            key = read_key(text.rpartition("=")[2].strip())
-            found = None if key is None else self.find_value(spell(key))
+            written = text.rpartition("=")[2].strip()
+            key = read_key(written)
+            found = self.value_of(written, node) if key is None else self.find_value(spell(key))
             if found is None:
                 raise ReadingError(f"expected values below the bar, found {text!r}", self.program.place(node))
             values.append(self.problem.canonical[found] if found < len(self.problem.canonical) else found)
@@ -722,11 +752,32 @@ class _Reader:
 
     def invert(self, part: int, index: int) -> int:
         """One over a number."""
-        found = self.parts[part]
-        if found.kind != "number" or not isinstance(found.value, int | Fraction):
+        number = self.as_number(part)
+        if number is None:
             hint = "only numbers can be divided by; for a derivative write ∂y/∂x"
             raise ReadingError("division by something that is not a number", self.program.place(self.nodes[index]), hint)
-        return self.add(found._replace(value=Fraction(1) / found.value))
+        if not number:
+            raise ReadingError("division by zero", self.program.place(self.nodes[index]))
+        return self.part("number", (), self.nodes[index], Fraction(1) / number)
+
+    def as_number(self, root: int) -> Fraction | None:
+        """The number that a part is, None if it is none: numbers, their products, signs, names for them."""
+        result = Fraction(1)
+        stack = [root]
+        while stack:
+            part = self.parts[stack.pop()]
+            if part.kind == "number" and isinstance(part.value, int | Fraction):
+                result *= part.value
+            elif part.kind == "zero":
+                result *= 0
+            elif part.kind in ("name", "negate", "product"):
+                result = -result if part.kind == "negate" else result
+                stack.extend(part.args)
+            else:
+                return None
+            if max(result.numerator.bit_length(), result.denominator.bit_length()) > 4096:
+                return None
+        return result
 
     def unit(self, items: Sequence[tuple[str, int]], i: int) -> tuple[_Outcome, int]:
         """The factor that begins at an item, and the item behind it."""
@@ -874,6 +925,8 @@ class _Reader:
         if not name.suffix:
             return sign, None, 0, None
         if name.suffix.isdecimal() and (sign == "∂" or name.base == "D") and len(name.suffix) < 9:
+            if not int(name.suffix):
+                raise ReadingError("arguments are counted from 1", self.program.place(node))
             return "slot", None, int(name.suffix), None
         names = []
         for text in split_names(_index_text(node, self.program)):
@@ -1094,7 +1147,7 @@ class _Meanings:
         cells = []
         for name in self.by:
             matching = [slot for slot, known in enumerate(names) if name.key in known]
-            wanted = None if matching else self.reader.find_value(name)
+            wanted = None if matching else self.reader.find_variable(name)
             if wanted is not None:
                 canonical = self.problem.canonical[wanted] if wanted < len(self.problem.canonical) else wanted
                 at_point = [slot for slot, source in enumerate(inputs) if source == canonical]
@@ -1146,22 +1199,22 @@ class _Meanings:
                 return
         if self.by is None:
             if self.at is not None and len(self.at) == 1 and self.sign == "'":
-                self.offer([self.known(self.problem.total(value, self.at[0]))], "the total derivative")
+                self.offer([self.total(value, self.at[0])], "the total derivative")
                 return
             leaves = self.problem.leaves_of([value])
-            self.offer([self.known(self.problem.total(value, leaf)) for leaf in leaves], "by all variables")
+            self.offer([self.total(value, leaf) for leaf in leaves], "by all variables")
             return
         variables: list[int] = []
         for name in self.by:
-            found = self.reader.find_value(name)
+            found = self.reader.find_variable(name)
             members = (found,) if found is not None else self.reader.vocabulary.members(name.key)
             if not members:
                 raise self.reader.unknown(name, self.node())
             variables += members
         canonical = [self.problem.canonical[one] if one < len(self.problem.canonical) else one for one in variables]
-        total = [self.known(self.problem.total(value, one)) for one in canonical]
+        total = [self.total(value, one) for one in canonical]
         direct = [
-            self.known(self.problem.direct(value, one) if self.problem.is_direct(value, one) else self.problem.total(value, one))
+            self.reader.known(value, one, self.problem.direct(value, one)) if self.problem.is_direct(value, one) else self.total(value, one)
             for one in canonical
         ]
         if self.sign != "d" and self.sign != "∇" and not self.reader.left:
@@ -1205,17 +1258,17 @@ class _Meanings:
         else:
             variables = []
             for name in self.by:
-                found = self.reader.find_value(name)
+                found = self.reader.find_variable(name)
                 members = (found,) if found is not None else self.reader.vocabulary.members(name.key)
                 if not members:
                     raise self.reader.unknown(name, self.node())
                 variables += members
-        cells = [self.reader.add(self.known(self.problem.total(value, one))) for value in values for one in variables]
+        cells = [self.reader.add(self.total(value, one)) for value in values for one in variables]
         self.roots.append(self.reader.add(Part("grid", tuple(cells), (len(variables),) * len(values))))
         self.meanings.append("the Jacobian of the composite")
 
-    def known(self, part: int) -> Part:
-        return Part("known", (), part)
+    def total(self, of: int, by: int) -> Part:
+        return self.reader.known(of, by, self.problem.total(of, by))
 
     def node(self) -> Node:
         """A node where an error stands."""

@@ -13,19 +13,22 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from jacobian_chain.answer import Answer, read_answer
+from jacobian_chain.answer import Answer, Target, read_answer
 from jacobian_chain.claims import Claim, Question, claimed_blocks, find_claim
 from jacobian_chain.diagnosis import ORDER, Block, Edit, Names, Span, explain_block, name_edit
 from jacobian_chain.errors import LimitError, ReadingError, Source
 from jacobian_chain.evaluate import Grid, MisfitError, Setting, Value, evaluate, place_of
-from jacobian_chain.field import PRIME, Budget, Fingerprints, differ_surely, trim
+from jacobian_chain.field import PRIME, Fingerprints, Place, differ_surely, trim
 from jacobian_chain.layout import LAYOUTS, Layout, adjoint_word
 from jacobian_chain.problem import Part, Problem
 from jacobian_chain.tokens import Spelling
 from jacobian_chain.transcript import write_latex, write_text
 from jacobian_chain.vocabulary import NAMINGS, Vocabulary
-from jacobian_chain.words import IDENTITY, Letter, Polynomial, Word, multiply, transpose
+from jacobian_chain.words import IDENTITY, Letter, Polynomial, Word, multiply, settle, transpose
 from jacobian_chain.writers import TextWriter
+
+SEED = 2_305_843
+"""Of the random places: the same answer gets the same verdict."""
 
 MAX_CHARACTERS = 1_000_000
 """Longest answer that is read."""
@@ -253,7 +256,7 @@ def _compare(question: Question, answer: Answer, claim: Claim, choices: dict[obj
                 pattern = _pattern(answer, claim, setting)
                 if pattern not in known:
                     known[pattern] = _normal_blocks(question, answer, claim, setting)
-                if known[pattern] == expected and not _is_bare_number(answer, claim, question):
+                if known[pattern] == expected:
                     holds[layout.name] = setting
                     break
     except LimitError:
@@ -273,26 +276,15 @@ def _normal_blocks(question: Question, answer: Answer, claim: Claim, setting: Se
         blocks = claimed_blocks(answer, claim, setting)
     except MisfitError:
         return None
-    return [None if block is None else question.problem.alphabet.normalise(block) for block in blocks]
-
-
-def _is_bare_number(answer: Answer, claim: Claim, question: Question) -> bool:
-    """Whether the answer is a number where a matrix is asked for: 1 is not I."""
-    for piece, variable in zip(claim.pieces, question.variables, strict=False):
-        if piece is None or len(claim.pieces) != len(question.variables):
-            continue
-        part = answer.parts[piece.root]
-        if part.kind == "number":
-            shapes = question.problem.shapes
-            return not (shapes[question.of].is_scalar and shapes[variable].is_scalar)
-    return False
+    normalise = question.problem.alphabet.normalise
+    return [None if block is None else settle(normalise(block), question.is_number(k)) for k, block in enumerate(blocks)]
 
 
 def _compare_in_field(question: Question, answer: Answer, claim: Claim, choices: dict[object, int]) -> Outcome:
     """The same by values at random places; twice, from the left and from the right, whichever is short enough."""
     error: LimitError | None = None
     for turned in (False, True):
-        budget = Budget()
+        place = Place(SEED)
         holds: dict[str, Setting] = {}
         degree = 1
         known: dict[tuple[bool, ...], list[tuple[int, ...] | None]] = {}
@@ -300,7 +292,7 @@ def _compare_in_field(question: Question, answer: Answer, claim: Claim, choices:
             for layout in LAYOUTS.values():
                 transposed = layout.transposes(question.problem.shapes[question.of])
                 for setting in _settings(layout, answer, choices):
-                    prints = Fingerprints(question.problem, answer, setting, turned, 2024, budget)
+                    prints = Fingerprints(question.problem, answer, setting, turned, place)
                     wanted = [trim(prints.of_problem(root, transposed)) for root in question.roots()]
                     pattern = _pattern(answer, claim, setting)
                     if pattern not in known:
@@ -442,12 +434,13 @@ class _Judge:
         """What makes an answer right under one reading."""
         answer, claim = outcome.answer, outcome.claim
         try:
+            claimed_blocks(answer, claim, setting)
             given = claimed_blocks(answer, claim, setting, places=True)
-            plain = _normal_blocks(self.question, answer, claim, setting)
         except MisfitError as error:
             part = answer.parts[error.part]
             span = (part.start, part.end) if part.start >= 0 else None
             return None, [Edit("misfit", span=span, detail=error.message, cost=5.0)]
+        plain = _normal_blocks(self.question, answer, claim, setting)
         assert plain is not None
         expected, normal = self.question.expected(setting.layout), self.question.normal(setting.layout)
         comparison = _Comparison(self, outcome, setting, given, plain, expected, normal)
@@ -532,14 +525,13 @@ class _Judge:
         """The steps of a derivation that do not follow from the one before."""
         answer = outcome.answer
         found: list[Finding] = []
-        if len(answer.statements) == 1 and len(answer.statements[0].links) == 1:
-            return found
         judged = {piece.statement for piece in outcome.claim.pieces if piece is not None}
         for number, statement in enumerate(answer.statements):
             roots = list(statement.links)
             first = 0
             target = statement.target
-            if target is not None and (number not in judged or len(roots) > 1 or target.of < 0):
+            asked = target is not None and number in judged and self.is_asked(target, outcome.claim)
+            if target is not None and (not asked or len(roots) > 1):
                 roots.insert(0, target.part)
                 first = 1
             for k in range(1, len(roots)):
@@ -552,6 +544,12 @@ class _Judge:
                 message = f"this does not follow from {before}"
                 found.append(Finding("does-not-follow", line, (place.start, place.end), message, None))
         return found
+
+    def is_asked(self, target: Target, claim: Claim) -> bool:
+        """Whether a left side names what was asked for and nothing else; then the verdict says whether it is equal to the rest."""
+        if target.of != self.question.of:
+            return False
+        return set(target.by) <= set(self.question.variables) if not claim.whole else target.by == self.question.variables
 
     def follows(self, answer: Answer, one: int, other: int, setting: Setting, transposed: bool) -> bool:
         """Whether two sides of an equality are equal, so far as that can be told."""
@@ -792,7 +790,8 @@ class _Comparison:
         if block is None or self.plain[given] == self.normal[wanted]:
             return []
         names = self.judge.names(self.outcome, self.setting)
-        return explain_block(Block(self.outcome.answer, wanted, block, self.expected[wanted], self.span(given)), names)
+        number = self.judge.question.is_number(wanted)
+        return explain_block(Block(self.outcome.answer, wanted, block, self.expected[wanted], self.span(given), number), names)
 
     def span(self, number: int) -> Span | None:
         """Where a block stands: its cell, or all that its letters stand in."""
@@ -885,7 +884,8 @@ class _Speaker:
             scalar = letter.rows == "1"
             turned = not setting.literal and (setting.layout.transposes_scalar if scalar else setting.layout.transposes_array)
         else:
-            text, turned = ("1" if letter.kind == "ones" else "⊙"), False
+            text, turned = {"ones": "1", "unit": "I"}.get(letter.kind, "⊙"), False
+            code &= ~1
         single = letter.rows == letter.columns == "1"
         return f"({text})ᵀ" if bool(code & 1) is not turned and not single else text
 

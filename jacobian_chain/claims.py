@@ -8,7 +8,7 @@ from jacobian_chain.answer import Answer, Statement
 from jacobian_chain.evaluate import Setting, blocks_of, evaluate
 from jacobian_chain.layout import Layout
 from jacobian_chain.problem import Problem
-from jacobian_chain.words import Polynomial, transpose
+from jacobian_chain.words import Polynomial, settle, transpose
 
 
 class Question(NamedTuple):
@@ -39,8 +39,14 @@ class Question(NamedTuple):
             blocks = [self.problem.polynomial(root) for root in self.roots()]
             if key[2]:
                 blocks = [transpose(block) for block in blocks]
+            blocks = [settle(block, self.is_number(k)) for k, block in enumerate(blocks)]
             known = self.problem.blocks[key] = blocks, [self.problem.alphabet.normalise(block) for block in blocks]
         return known
+
+    def is_number(self, block: int) -> bool:
+        """Whether a block has a single entry; one that is too many is none."""
+        shapes = self.problem.shapes
+        return block < len(self.variables) and shapes[self.of].is_scalar and shapes[self.variables[block]].is_scalar
 
     def roots(self) -> list[int]:
         """The right blocks as parts of the problem, in numerator layout."""
@@ -66,12 +72,14 @@ class Piece(NamedTuple):
 class Claim(NamedTuple):
     """What an answer gives: all blocks in one piece, or one piece for each variable, None where there is none.
 
-    ``kept`` are the blocks of the one piece that speak of the question's variables, None for all of them.
+    ``kept`` are the blocks of the one piece that speak of the question's variables, None for all of them; ``given`` is how many blocks
+    its left side names.
     """
 
     whole: bool
     pieces: tuple[Piece | None, ...]
     kept: tuple[int, ...] | None = None
+    given: int = 0
 
 
 def find_claim(answer: Answer, question: Question) -> Claim:
@@ -88,7 +96,7 @@ def find_claim(answer: Answer, question: Question) -> Claim:
     if target is not None and target.of == question.of and set(question.variables) <= set(target.by):
         same = target.by == question.variables
         kept = None if same else tuple(target.by.index(variable) for variable in question.variables)
-        return Claim(True, (Piece(final.links[-1], target.transposed, last, scalar),), kept)
+        return Claim(True, (Piece(final.links[-1], target.transposed, last, scalar),), kept, len(target.by))
     if target is not None:
         pieces: dict[int, Piece] = {}
         for k, statement in enumerate(statements):
@@ -124,7 +132,7 @@ def claimed_blocks(answer: Answer, claim: Claim, setting: Setting, places: bool 
         blocks = blocks_of(values[piece.root], piece.root)
         if piece.is_turned(setting):
             blocks = [transpose(block) for block in blocks]
-        if claim.kept is not None and len(blocks) > max(claim.kept):
+        if claim.kept is not None and len(blocks) == claim.given:
             blocks = [blocks[k] for k in claim.kept]
         result += blocks
     return result

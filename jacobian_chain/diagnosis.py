@@ -301,7 +301,8 @@ def name_edit(edit: Edit) -> Diagnosis:
 class Block(NamedTuple):
     """A block of an answer that is not right.
 
-    ``given`` are its words, each letter with the part that it stands in; ``wanted`` the right words; ``span`` where it stands.
+    ``given`` are its words, each letter with the part that it stands in; ``wanted`` the right words; ``span`` where it stands; ``single``
+    says that it has a single entry.
     """
 
     answer: Answer
@@ -309,6 +310,7 @@ class Block(NamedTuple):
     given: Polynomial
     wanted: Polynomial
     span: Span | None
+    single: bool
 
 
 def explain_block(block: Block, names: Names) -> list[Edit]:
@@ -331,7 +333,8 @@ class _BlockReader:
         self.alphabet = block.answer.problem.alphabet
         self.given: dict[Word, list[_Term]] = {}
         for word, number in block.given.items():
-            term = self.front(_Term(tuple([bare(code) for code in word]), tuple([place_of(code) for code in word]), number))
+            letters = [code for code in word if bare(code) > 1] or ([] if block.single else list(word[:1]))
+            term = self.front(_Term(tuple([bare(code) for code in letters]), tuple([place_of(code) for code in letters]), number))
             self.given.setdefault(self.key(term.letters), []).append(term)
         self.wanted: dict[Word, tuple[Word, Number]] = {}
         for word, number in block.wanted.items():
@@ -525,6 +528,8 @@ class _BlockReader:
     def deletion(self, given: Word, places: tuple[int, ...], at: int) -> Edit:
         twin = (at and given[at - 1] == given[at]) or given[at + 1 : at + 2] == (given[at],)
         letter = self.alphabet.letters[given[at] >> 1]
+        if letter.kind == "unit":
+            return self.edit("misfit", [places[at]], detail="the identity I stands where it does not belong")
         if letter.kind == "ones":
             detail = "a number is added to every entry of a matrix; for the identity write I"
             return self.edit("misfit", [places[at]], detail=detail)
@@ -533,6 +538,8 @@ class _BlockReader:
 
     def insertion(self, places: tuple[int, ...], at: int, wanted: Word, index: int) -> Edit:
         """A factor that is missing: the place is the gap between its neighbours."""
+        if wanted[index] < 2:
+            return self.edit("misfit", detail="a number stands where the identity belongs: write I")
         parts = self.block.answer.parts
         before = parts[places[at - 1]].end if at else -1
         behind = parts[places[at]].start if at < len(places) else -1

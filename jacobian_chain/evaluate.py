@@ -7,9 +7,16 @@ from fractions import Fraction
 from typing import NamedTuple
 
 from jacobian_chain.answer import Answer, Atom
+from jacobian_chain.errors import LimitError
 from jacobian_chain.layout import Layout
 from jacobian_chain.problem import Part
-from jacobian_chain.words import IDENTITY, ZERO, Letter, Polynomial, add, multiply, scale, transpose
+from jacobian_chain.words import IDENTITY, UNIT, ZERO, Letter, Polynomial, add, multiply, scale, settle, transpose
+
+MAX_CELLS = 10_000
+"""Most blocks of one matrix."""
+
+MAX_NAME = 10_000
+"""Longest description of an elementwise product."""
 
 _PLACE = 1 << 32
 """A letter with a place is its code plus the number of the part that it stands in, times this."""
@@ -94,16 +101,6 @@ def blocks_of(value: Value, part: int) -> list[Polynomial]:
     return list(value.cells)
 
 
-def is_number(parts: Sequence[Part], index: int) -> bool:
-    """Whether a part is a bare number, which is added to every entry rather than along the diagonal."""
-    part = parts[index]
-    while part.kind in ("negate", "transpose"):
-        part = parts[part.args[0]]
-    if part.kind == "product":
-        return all(parts[arg].kind == "number" for arg in part.args)
-    return part.kind == "number"
-
-
 class _Evaluator:
     def __init__(self, answer: Answer, setting: Setting, places: bool) -> None:
         self.answer = answer
@@ -161,6 +158,9 @@ class _Evaluator:
             return {(code + (index + 1) * _PLACE if self.places else code,): 1}
         if kind == "known":
             assert isinstance(part.value, int)
+            return settle(self.problem.polynomial(part.value), False)
+        if kind == "quotient":
+            assert isinstance(part.value, int)
             return self.problem.polynomial(part.value)
         if kind == "sum":
             return self.sum(index, part)
@@ -178,33 +178,46 @@ class _Evaluator:
             return self.assemble(index, part.args, part.value)
         if kind == "hadamard":
             return self.hadamard(index, part)
-        return ZERO if kind == "zero" else IDENTITY
+        if kind == "zero":
+            return ZERO
+        return {(UNIT + (index + 1) * _PLACE if self.places else UNIT,): 1}
 
     def sum(self, index: int, part: Part) -> Value:
-        parts = self.answer.parts
         terms = [self.values[arg] for arg in part.args]
         if any(isinstance(term, Grid) for term in terms):
             return self.add_grids(terms, index)
-        polynomials = [term for term in terms if not isinstance(term, Grid)]
-        numbers = [is_number(parts, arg) for arg in part.args]
-        if any(numbers) and not all(numbers):
-            shape = next((shape for term in polynomials if (shape := self.shape(term)) is not None), None)
-            if shape is not None and shape != ("1", "1"):
-                ones = self.problem.alphabet.code(Letter("ones", "1", 0, (), *shape))
-                code = ones + (index + 1) * _PLACE if self.places else ones
-                polynomials = [
-                    scale({(code,): 1}, next(iter(term.values()), 0)) if is_number else term
-                    for term, is_number in zip(polynomials, numbers, strict=True)
-                ]
-        return add(polynomials)
+        polynomials = [self.spread(term, terms, index) for term in terms if not isinstance(term, Grid)]
+        total = add(polynomials)
+        if len(total) < sum(map(len, polynomials)) and any(word not in total for term in polynomials for word in term):
+            self.check_shapes(polynomials, index)  # what cancels must have fitted
+        return total
+
+    def spread(self, term: Polynomial, terms: Sequence[Value], index: int) -> Polynomial:
+        """A term of a sum; a number beside an array becomes one that is added to every entry."""
+        if () not in term:
+            return term
+        shape = next((shape for other in terms if not isinstance(other, Grid) and (shape := self.shape(other)) is not None), None)
+        units = any(bare(code) < 2 for other in terms if not isinstance(other, Grid) for word in other for code in word[:1])
+        if shape == ("1", "1") or (shape is None and not units):
+            return term
+        ones = self.problem.alphabet.code(Letter("ones", "1", 0, (), *(shape or ("", ""))))
+        result = {word: number for word, number in term.items() if word}
+        result[(ones + (index + 1) * _PLACE if self.places else ones,)] = term[()]
+        return result
+
+    def check_shapes(self, terms: Sequence[Polynomial], index: int) -> None:
+        """Raise the error for terms that cancel and could not be added at all."""
+        alphabet = self.problem.alphabet
+        words = [tuple([bare(code) for code in word]) for term in terms for word in term]
+        shapes = {shape for word in words if (shape := alphabet.word_shape(word)) is not None}
+        if len(shapes) > 1 or any(alphabet.misfit(word) is not None for word in words):
+            raise MisfitError("terms of different shapes are added", index)
 
     def shape(self, polynomial: Polynomial) -> tuple[str, str] | None:
         """Rows and columns of a sum by its first word with letters."""
         alphabet = self.problem.alphabet
-        for word in polynomial:
-            if word:
-                return alphabet.word_shape(tuple([bare(code) for code in word]))
-        return None
+        found = (alphabet.word_shape(tuple([bare(code) for code in word])) for word in polynomial)
+        return next((shape for shape in found if shape is not None), None)
 
     def hadamard(self, index: int, part: Part) -> Value:
         left, right = (self.values[arg] for arg in part.args)
@@ -216,7 +229,10 @@ class _Evaluator:
         normalise = self.problem.alphabet.normalise
         sides = sorted(sorted(normalise(_moved(side, -1)).items()) for side in (left, right))
         rows, columns = shapes[0] or shapes[1] or ("?", "?")
-        code = self.problem.alphabet.code(Letter("hadamard", repr(sides), 0, (), rows, columns))
+        name = repr(sides)
+        if len(name) > MAX_NAME:
+            raise LimitError("there are too many elementwise products in each other")
+        code = self.problem.alphabet.code(Letter("hadamard", name, 0, (), rows, columns))
         return {(code + (index + 1) * _PLACE if self.places else code,): 1}
 
     # --- blocks ---
@@ -224,9 +240,9 @@ class _Evaluator:
     def multiply(self, left: Value, right: Value, index: int) -> Value:
         if not isinstance(left, Grid) and not isinstance(right, Grid):
             return multiply(left, right)
-        if not isinstance(left, Grid) and set(left) <= {()}:
+        if not isinstance(left, Grid) and _is_multiple(left):
             return _map(right, lambda polynomial: multiply(left, polynomial))
-        if not isinstance(right, Grid) and set(right) <= {()}:
+        if not isinstance(right, Grid) and _is_multiple(right):
             return _map(left, lambda polynomial: multiply(polynomial, right))
         one = left if isinstance(left, Grid) else Grid(1, (left,))
         other = right if isinstance(right, Grid) else Grid(1, (right,))
@@ -257,7 +273,11 @@ class _Evaluator:
         if len(set(lengths)) > 1:
             raise MisfitError(f"the rows have {' and '.join(map(str, lengths))} cells", index)
         heights = [max((cell.rows if isinstance(cell, Grid) else 1) for cell in row) for row in table]
+        if sum(heights) * len(table[0]) > MAX_CELLS or len(cells) > MAX_CELLS:
+            raise LimitError(f"there are more than {MAX_CELLS:,} blocks")
         widths = [max((cell.columns if isinstance(cell, Grid) else 1) for cell in column) for column in zip(*table, strict=True)]
+        if sum(heights) * sum(widths) > MAX_CELLS:
+            raise LimitError(f"there are more than {MAX_CELLS:,} blocks")
         rows: list[Polynomial] = []
         for row, height in zip(table, heights, strict=True):
             fitted = [self.fit(cell, height, width, index) for cell, width in zip(row, widths, strict=True)]
@@ -275,9 +295,14 @@ class _Evaluator:
             return cell
         if (height, width) == (1, 1) or cell == ZERO:
             return Grid(width, (cell,) * (height * width))
-        if height == width and set(cell) <= {()}:
+        if height == width and _is_multiple(cell):
             return Grid(width, tuple(cell if row == column else ZERO for row in range(height) for column in range(width)))
         raise MisfitError(f"one block stands where {height} x {width} are needed", index)
+
+
+def _is_multiple(polynomial: Polynomial) -> bool:
+    """Whether a sum is a number or a multiple of I."""
+    return all(bare(code) < 2 for word in polynomial for code in word)
 
 
 def _map(value: Value, change: object) -> Value:

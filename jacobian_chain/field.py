@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from jacobian_chain.answer import Answer
 from jacobian_chain.errors import LimitError
-from jacobian_chain.evaluate import Setting, is_number
+from jacobian_chain.evaluate import Setting
 from jacobian_chain.problem import Part, Problem
 
 PRIME = 2**61 - 1
@@ -27,6 +27,9 @@ PRIME = 2**61 - 1
 
 MAX_STEPS = 6_000_000
 """Most numbers that are multiplied in one comparison."""
+
+MAX_DEPTH = 100
+"""Most products in each other that hold blocks."""
 
 _Row = tuple[int, ...]
 
@@ -45,11 +48,20 @@ class _Product(NamedTuple):
     nodes: tuple[_Node, ...]
 
 
-class Budget:
-    """How much work is left."""
+class Place:
+    """One random place, the same for all that is compared, and how much work is left."""
 
-    def __init__(self, steps: int = MAX_STEPS) -> None:
+    def __init__(self, seed: int, steps: int = MAX_STEPS) -> None:
         self.left = steps
+        self._random = random.Random(seed)
+        self._weights: dict[tuple[int, int], int] = {}
+
+    def weight(self, code: int, position: int) -> int:
+        """The random number of a letter at a position."""
+        weight = self._weights.get((code, position))
+        if weight is None:
+            weight = self._weights[code, position] = self._random.randrange(1, PRIME)
+        return weight
 
     def spend(self, steps: int) -> None:
         """Take from what is left.
@@ -69,17 +81,15 @@ class Fingerprints:
         degree: the longest word met so far.
     """
 
-    def __init__(self, problem: Problem, answer: Answer, setting: Setting, turned: bool, seed: int, budget: Budget) -> None:
+    def __init__(self, problem: Problem, answer: Answer, setting: Setting, turned: bool, place: Place) -> None:
         self.problem = problem
         self.answer = answer
         self.setting = setting
         self.turned = turned
         self.degree = 1
-        self._random = random.Random(seed)
-        self._weights: dict[tuple[int, int], int] = {}
         self._memo: dict[tuple[_Node, int], _Row] = {}
         self._rows: list[_Row] = []  # kept alive, so that their identities stay theirs
-        self._budget = budget
+        self._place = place
         self._start: _Row = (1,)
 
     def of_answer(self, root: int) -> list[_Row]:
@@ -98,15 +108,18 @@ class Fingerprints:
         """A derivative of the problem, put together so that it can be shared from the left."""
         return _Node(True, self.problem.mirror(root) if transposed else root, transposed)
 
-    def _blocks(self, node: _Node) -> list[_Product]:
+    def _blocks(self, node: _Node, depth: int = 0) -> list[_Product]:
         """The cells of a row or column of blocks, a product with one row distributed over it."""
         part, args = self._open(node)
+        while part.kind in ("name", "transpose", "derivative"):
+            node = args[0]
+            part, args = self._open(node)
+        if depth > MAX_DEPTH:
+            raise LimitError("blocks in blocks this deep are not compared")
         if part.kind == "grid":
-            return [product for arg in args for product in self._blocks(arg)]
-        if part.kind in ("name", "transpose", "derivative"):
-            return self._blocks(args[0])
+            return [product for arg in args for product in self._blocks(arg, depth + 1)]
         if part.kind == "product":
-            opened = [self._blocks(arg) if self._has_grid(arg) else [_Product((arg,))] for arg in args]
+            opened = [self._blocks(arg, depth + 1) if self._has_grid(arg) else [_Product((arg,))] for arg in args]
             wide = [k for k, blocks in enumerate(opened) if len(blocks) > 1]
             if len(wide) > 1:
                 raise LimitError("products of matrices of blocks with this many terms are not compared")
@@ -119,16 +132,25 @@ class Fingerprints:
 
     def _has_grid(self, node: _Node) -> bool:
         """Whether a factor is itself blocks."""
-        part, args = self._open(node)
-        while part.kind in ("name", "transpose", "derivative"):
-            part, args = self._open(args[0])
-        return part.kind == "grid" or (part.kind == "product" and any(self._has_grid(arg) for arg in args))
+        stack = [node]
+        seen: set[_Node] = set()
+        while stack:
+            inner = stack.pop()
+            if inner in seen:
+                continue
+            seen.add(inner)
+            part, args = self._open(inner)
+            if part.kind == "grid":
+                return True
+            if part.kind in ("name", "transpose", "derivative", "product"):
+                stack.extend(args)
+        return False
 
     def _open(self, node: _Node) -> tuple[Part, tuple[_Node, ...]]:
         """A node's part and what it is made of, in order from the left."""
         known, index, transposed = node
         part = (self.problem.parts if known else self.answer.parts)[index]
-        if part.kind == "known":
+        if part.kind in ("known", "quotient"):
             assert isinstance(part.value, int)
             return part, (self._known(part.value, transposed),)
         if part.kind == "derivative":
@@ -167,7 +189,7 @@ class Fingerprints:
 
     def _carry(self, node: _Node, row: _Row) -> Generator[tuple[_Node, _Row], _Row, _Row]:
         """What a row is behind a node."""
-        self._budget.spend(len(row))
+        self._place.spend(len(row))
         part, args = self._open(node)
         result = row
         if part.kind == "letter":
@@ -183,6 +205,8 @@ class Fingerprints:
             result = tuple([-entry % PRIME for entry in inner])
         elif part.kind == "zero":
             result = (0,)
+        elif part.kind == "identity":
+            result = row
         elif part.kind == "sum":
             numbers = [is_number(self.answer.parts, arg) for arg in part.args] if not node.known else [False]
             if any(numbers) and not all(numbers):
@@ -206,19 +230,25 @@ class Fingerprints:
     def _letter(self, code: int, row: _Row) -> _Row:
         rows, columns = self.problem.alphabet.shape(code)
         if rows == columns == "1":
-            factor = self._weight(code & ~1, -1)
+            factor = self._place.weight(code & ~1, -1)
             return tuple([entry * factor % PRIME for entry in row])
-        moved = (0, *[entry * self._weight(code, k) % PRIME for k, entry in enumerate(row)])
+        moved = (0, *[entry * self._place.weight(code, k) % PRIME for k, entry in enumerate(row)])
         self.degree = max(self.degree, len(moved))
         if columns == "1":
-            return (sum(entry * self._weight(-1, k) for k, entry in enumerate(moved)) % PRIME,)
+            return (sum(entry * self._place.weight(-1, k) for k, entry in enumerate(moved)) % PRIME,)
         return moved
 
-    def _weight(self, code: int, position: int) -> int:
-        weight = self._weights.get((code, position))
-        if weight is None:
-            weight = self._weights[code, position] = self._random.randrange(1, PRIME)
-        return weight
+
+def is_number(parts: Sequence[Part], root: int) -> bool:
+    """Whether a part is made of numbers only, which in a sum are added to every entry rather than along the diagonal."""
+    stack = [root]
+    while stack:
+        part = parts[stack.pop()]
+        if part.kind in ("product", "sum", "negate", "transpose", "name"):
+            stack.extend(part.args)
+        elif part.kind not in ("number", "quotient"):
+            return False
+    return True
 
 
 def trim(row: _Row) -> _Row:

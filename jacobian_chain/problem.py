@@ -33,6 +33,7 @@ class Part(NamedTuple):
     ``grid``         blocks; ``value`` is the number of cells of each row
     ``hadamard``     the elementwise product of ``args``
     ``known``        the part ``value`` of the problem
+    ``quotient``     the same, of a number by a number
     ``derivative``   the atom ``value``; ``args`` are what it can mean, in numerator layout
     ``name``         ``args[0]``, called by a name
     ===============  ==========================================================================================

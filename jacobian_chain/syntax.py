@@ -136,6 +136,7 @@ def read_expression(source: Source, values: Collection[str] = (), layers: Collec
     [('name', 'Jx3'), ('name', 'L3'), ('product', '')]
     """
     tokens = _tokenize(source)
+    _split(tokens)  # refuses brackets that do not fit
     names = Names(values, layers, known)
     tokens, segments = resolve(tokens, [(0, len(tokens.kinds))], names)
     parser = _Parser(tokens, names)
@@ -297,7 +298,7 @@ def _pattern(tokens: Tokens, low: int, high: int) -> tuple[int, list[int], list[
         if tokens.kinds[left[0]] in ("dots", "=", "\n") or tokens.kinds[right[-1]] in ("dots", "=", "\n"):
             return None
         kinds = tokens.kinds
-        if kinds[left[0] : low] != kinds[high : right[-1] + 1] or not _is_balanced(tokens, left) or kinds[left[0]] in _JOINTS:
+        if kinds[left[0] : low] != kinds[high : right[-1] + 1] or not is_balanced(kinds[left[0] : low]) or kinds[left[0]] in _JOINTS:
             continue
         if kinds[left[0] - 1 : left[0]] == ["/"] or kinds[right[-1] + 1 : right[-1] + 2] == ["/"]:
             continue  # half of a fraction
@@ -322,11 +323,11 @@ def _form(tokens: Tokens, side: range) -> tuple[list[str], list[int]]:
     return [_DIGITS.sub("#", text) for text in texts], [int(digits[:9]) for text in texts for digits in _DIGITS.findall(text)]
 
 
-def _is_balanced(tokens: Tokens, side: range) -> bool:
-    """Whether every bracket of a term is closed in it, and none before it is opened."""
+def is_balanced(kinds: Sequence[str]) -> bool:
+    """Whether every bracket is closed, and none before it is opened."""
     depth = 0
-    for i in side:
-        depth += (tokens.kinds[i] in OPENING) - (tokens.kinds[i] in CLOSING)
+    for kind in kinds:
+        depth += (kind in OPENING) - (kind in CLOSING)
         if depth < 0:
             return False
     return depth == 0
@@ -538,7 +539,7 @@ _SEPARATORS = {
     "matrix": frozenset({",", "|", "&", ";", "\\\\"}),
     "grid": frozenset({"|", "&", "\\\\"}),
     "call": frozenset({","}),
-    "blocks": frozenset({",", "|"}),
+    "blocks": frozenset({",", "|", "&"}),
 }
 
 
@@ -563,12 +564,14 @@ class _Parser:
         self.stack: list[_Pending] = []
         self.brackets: list[int] = []  # positions on the stack
         self.defining: str | None = None
+        self.in_blocks = False
         self.with_comma = _brackets_with_comma(tokens)
 
     def expression(self, start: int, end: int, defining: str | None = None, blocks: bool = False) -> int:
         """Parse the tokens ``start`` to ``end``, the right side of ``defining``, perhaps blocks without brackets; the index of the root."""
         self.defining = defining
         self.operands, self.stack, self.brackets = [], [], []
+        self.in_blocks = blocks
         if blocks:
             self.open("blocks", start)
         outside = len(self.brackets)
@@ -576,7 +579,7 @@ class _Parser:
         wants_operand = True
         i = start
         while i < end:
-            if kinds[i] == "\n" or (kinds[i] in _BLANK and len(self.brackets) == outside):
+            if kinds[i] == "\n" or (kinds[i] in _BLANK and len(self.brackets) == outside and not self.separates(i, end, wants_operand)):
                 i += 1
             elif wants_operand:
                 i, wants_operand = self.operand(i, end)
@@ -594,6 +597,14 @@ class _Parser:
             pending = self.stack[-1]
             raise ReadingError(f"this {pending.value!r} is never closed", self.tokens.place(pending.token))
         return self.operands.pop()
+
+    def separates(self, i: int, end: int, wants_operand: bool) -> bool:
+        """Whether the '&' at ``i`` stands between blocks rather than marks where lines are aligned."""
+        kinds = self.tokens.kinds
+        if kinds[i] != "&" or wants_operand or self.innermost() != "blocks":
+            return False
+        following = next((kind for kind in kinds[i + 1 : end] if kind not in _BLANK), "=")
+        return following not in _CONTINUES
 
     def operand(self, i: int, end: int) -> tuple[int, bool]:
         """Read a token where an operand may begin: the next token, and whether an operand is still wanted."""
@@ -677,7 +688,7 @@ class _Parser:
         if kind == "|" and i + 1 < end and self.tokens.kinds[i + 1] == "index":
             self.join("at", _text(self.tokens, i + 1), 1, self.nodes[self.operands[-1]].start, i + 2)
             return i + 2, False
-        if kind in _SEPARATORS.get(bracket, ()):
+        if kind in _SEPARATORS.get(bracket, ()) or (kind in ("|", "&") and bracket == "call" and self.in_blocks):
             self.reduce(1)
             self.stack.append(_Pending(0, "cut", kind, i, len(self.operands)))
             return i + 1, True
@@ -799,7 +810,10 @@ class _Parser:
         kind, stop = opening.kind, i + 1
         if kind in ("norm", "absolute"):
             raise ReadingError(f"this {opening.value!r} is never closed", self.tokens.place(opening.token))
-        if kind == "call":
+        if kind == "call" and any(cut.value != "," for cut in cuts):
+            self.join_cells("group", cuts, opening, stop)
+            self.join("call", "", 2, self.nodes[self.operands[-2]].start, stop)
+        elif kind == "call":
             start = self.nodes[self.operands[opening.base - 1]].start
             self.join("call", "", len(self.operands) - opening.base + 1, start, stop)
         elif kind == "numerator":

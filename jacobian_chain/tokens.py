@@ -96,6 +96,7 @@ SYMBOLS = {
     "in": "in",
     "colon": ":",
     "coloneqq": "=",
+    "equiv": "=",
     "cdots": "dots",
     "ldots": "dots",
     "dots": "dots",
@@ -141,7 +142,7 @@ CHARACTERS = {
 FONTS = frozenset(
     (
         "mathbf boldsymbol bm mathrm mathsf mathit mathcal mathbb mathfrak mathscr mathtt text textbf textit "
-        "textrm texttt operatorname operatorname* vec mathnormal symbf symup pmb bf rm"
+        "textrm texttt boxed underline operatorname operatorname* vec mathnormal symbf symup pmb bf rm"
     ).split()
 )
 """Commands that change a letter's dress and not its meaning."""

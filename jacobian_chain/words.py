@@ -28,6 +28,15 @@ Polynomial = dict[Word, Number]
 ZERO: Polynomial = {}
 IDENTITY: Polynomial = {(): 1}
 
+UNIT = 0
+"""The letter I. The empty word is a number, which in a sum with an array is added to every entry; I is not."""
+
+MAX_BITS = 4096
+"""Most binary digits of a coefficient."""
+
+MAX_WORD = 20_000
+"""Most letters of one word."""
+
 _AFTER_NUMBER, _AFTER_NUMBERS, _BETWEEN = -1, -2, -3
 """Separators in a normalised word, which are no letters."""
 
@@ -37,7 +46,7 @@ class Letter(NamedTuple):
 
     ``kind`` is ``partial`` (the Jacobian of layer ``name`` in ``slot`` at the values ``inputs``), ``foreign`` (the derivative of layer
     ``name`` by the value ``inputs[0]``, which is none of its arguments), ``value`` (the value ``slot`` as a column), ``hadamard`` (an
-    elementwise product, ``name`` what stands in it) or ``ones``.
+    elementwise product, ``name`` what stands in it), ``ones`` or ``unit``, the identity of any size.
     """
 
     kind: str
@@ -54,7 +63,8 @@ class Alphabet:
     def __init__(self) -> None:
         self.letters: list[Letter] = []
         self._index: dict[Letter, int] = {}
-        self._thin: set[int] = set()  # letters with a single row or column
+        self._thin: set[int] = {UNIT, UNIT + 1}  # letters with a single row or column, and I
+        self.code(Letter("unit", "I", 0, (), "", ""))
 
     def code(self, letter: Letter) -> int:
         """The number of a letter, new or known."""
@@ -73,9 +83,9 @@ class Alphabet:
 
     def word_shape(self, word: Word) -> tuple[str, str] | None:
         """Rows and columns of a product, None for the identity."""
-        shapes = [shape for shape in map(self.shape, word) if shape != ("1", "1")]
+        shapes = [shape for code in word if code > 1 and (shape := self.shape(code)) != ("1", "1")]
         if not shapes:
-            return ("1", "1") if word else None
+            return ("1", "1") if any(code > 1 for code in word) else None
         return shapes[0][0], shapes[-1][1]
 
     def misfit(self, word: Word) -> int | None:
@@ -83,7 +93,7 @@ class Alphabet:
         before = None
         for position, code in enumerate(word):
             rows, columns = self.shape(code)
-            if (rows, columns) == ("1", "1"):
+            if code < 2 or (rows, columns) == ("1", "1"):
                 continue
             if before is not None and before != rows:
                 return position
@@ -100,7 +110,7 @@ class Alphabet:
         True
         """
         thin = self._thin
-        if not thin or all(thin.isdisjoint(word) for word in polynomial):
+        if all(thin.isdisjoint(word) for word in polynomial):
             return polynomial
         result: Polynomial = {}
         for word, coefficient in polynomial.items():
@@ -111,7 +121,10 @@ class Alphabet:
         numbers: list[Word] = []
         stack: list[Word] = []  # the factors that are not single numbers
         segment: list[int] = []
-        for code in (*word, None):
+        letters = [code for code in word if code > 1]
+        if not letters:
+            return (UNIT,)
+        for code in (*letters, None):
             rows, columns = ("1", "1") if code is None else self.shape(code)
             if code is not None and rows == columns == "1":
                 numbers.append((code & ~1,))
@@ -178,11 +191,13 @@ def multiply(left: Polynomial, right: Polynomial) -> Polynomial:
     if len(left) == len(right) == 1:
         ((one, coefficient),) = left.items()
         ((other, factor),) = right.items()
-        return {one + other: coefficient * factor}
+        if len(one) + len(other) > MAX_WORD:
+            raise LimitError(f"a product has more than {MAX_WORD:,} factors")
+        return {one + other: _bounded(coefficient * factor)}
     result: Polynomial = {}
     for one, coefficient in left.items():
         for other, factor in right.items():
-            add_word(result, one + other, coefficient * factor)
+            add_word(result, one + other, _bounded(coefficient * factor))
     if len(result) > 64 and sum(map(len, result)) > MAX_LETTERS:
         raise LimitError(f"the sum has more than {MAX_LETTERS:,} factors")
     return result
@@ -190,7 +205,23 @@ def multiply(left: Polynomial, right: Polynomial) -> Polynomial:
 
 def scale(polynomial: Polynomial, number: Number) -> Polynomial:
     """A multiple of a sum."""
-    return {word: coefficient * number for word, coefficient in polynomial.items()} if number else {}
+    return {word: _bounded(coefficient * number) for word, coefficient in polynomial.items()} if number else {}
+
+
+def _bounded(number: Number) -> Number:
+    if max(number.numerator.bit_length(), number.denominator.bit_length()) > MAX_BITS:
+        raise LimitError(f"a number has more than {MAX_BITS:,} binary digits")
+    return number
+
+
+def settle(polynomial: Polynomial, scalar: bool) -> Polynomial:
+    """A block in which the identity is written as its shape has it: the number 1 for a single entry, else I."""
+    one, other = ((UNIT,), ()) if scalar else ((), (UNIT,))
+    if one not in polynomial:
+        return polynomial
+    result = {word: number for word, number in polynomial.items() if word != one}
+    add_word(result, other, polynomial[one])
+    return result
 
 
 def transpose(polynomial: Polynomial) -> Polynomial:
