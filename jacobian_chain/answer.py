@@ -28,6 +28,10 @@ MAX_POWER = 64
 """Largest exponent of a square matrix."""
 
 
+MAX_COMPOSED = 1000
+"""Most functions that are joined by ∘."""
+
+
 class Atom(NamedTuple):
     """One derivative in an answer.
 
@@ -620,6 +624,8 @@ class _Reader:
         if node.value == "∘":
             left, right = (self.as_functions(arg) for arg in node.args)
             if left is not None and right is not None:
+                if len(left) + len(right) > MAX_COMPOSED:
+                    raise ReadingError(f"more than {MAX_COMPOSED} functions are joined by ∘", self.program.place(node))
                 return _Functions(left + right)
             inner = self.outcomes[node.args[1]]
             if left is not None and isinstance(inner, _Value):

@@ -33,8 +33,8 @@ SEED = 2_305_843
 MAX_CHARACTERS = 1_000_000
 """Longest answer that is read."""
 
-MAX_REPAIRS = 400
-"""Most repairs of single factors that are tried."""
+MAX_REPAIRS = 40_000
+"""Most repairs of single factors that are tried, times the parts that each has to be looked through."""
 
 MAX_DIAGNOSED = 8
 """Most readings of a wrong answer that are explained."""
@@ -146,8 +146,11 @@ class Outcome(NamedTuple):
         return tuple(self.settings)
 
 
-Suggest = Callable[[Question, Answer, Layout], str | None]
-"""What writes the right answer in the notation of an answer."""
+_DRESS = re.compile(r"\\(?:left|math(?:bf|rm|sf|it|cal)|boldsymbol|bm|operatorname)\s*\{?$")
+
+
+Suggest = Callable[[Question, Answer, Layout, bool], str | None]
+"""What writes the right answer in the notation of an answer, with or without evaluation points."""
 
 
 def judge(question: Question, source: Source, where: Sequence[str], suggest: Suggest, reveal: bool = False) -> Verdict:
@@ -264,6 +267,25 @@ def _compare(question: Question, answer: Answer, claim: Claim, choices: dict[obj
     return Outcome(answer, claim, choices, holds, "normal-form", None, False)
 
 
+def _reached(outcome: Outcome) -> set[int]:
+    """The parts that an answer's blocks are made of."""
+    parts = outcome.answer.parts
+    stack = [piece.root for piece in outcome.claim.pieces if piece is not None]
+    found: set[int] = set()
+    while stack:
+        index = stack.pop()
+        if index not in found:
+            found.add(index)
+            part = parts[index]
+            if part.kind == "derivative" and len(part.args) > 1:
+                assert isinstance(part.value, int)
+                choice = outcome.choices.get(outcome.answer.atoms[part.value].symbol, 0)
+                stack.append(part.args[choice % len(part.args)])
+            else:
+                stack.extend(part.args)
+    return found
+
+
 def _pattern(answer: Answer, claim: Claim, setting: Setting) -> tuple[bool, ...]:
     """What of a setting bears on the value of an answer."""
     turned = [piece is not None and piece.is_turned(setting) for piece in claim.pieces]
@@ -354,12 +376,13 @@ class _Judge:
         findings += self.steps(outcome, setting)
         answer = outcome.answer
         roots = [piece.root for piece in outcome.claim.pieces if piece is not None]
-        expected = self.suggest(self.question, answer, asked) if self.reveal else None
+        left = self.left_side(outcome, setting)
+        expected = (self.suggestion(answer) or self.suggest(self.question, answer, asked, False)) if self.reveal else None
         return Verdict(
             kind,
             asked.name,
             outcome.holds_in,
-            self.join([write_latex(answer, root, setting) for root in roots], r" \,\middle\vert\, ", r"\left( ", r" \right)"),
+            left + self.join([write_latex(answer, root, setting) for root in roots], r" \,\middle\vert\, ", r"\left( ", r" \right)"),
             (*answer.notes, *self.notes(outcome)),
             outcome.decided_by,
             outcome.error_bound,
@@ -368,6 +391,18 @@ class _Judge:
             self.source.text,
             self.join([write_text(answer, root, setting) for root in roots], "  │  ", "( ", " )"),
         )
+
+    def left_side(self, outcome: Outcome, setting: Setting) -> str:
+        """The left side with its sign of equality, where the answer means something else without it."""
+        piece, claim = outcome.claim.pieces[0], outcome.claim
+        if not claim.whole or piece is None or not (piece.transposed or claim.given):
+            return ""
+        target = outcome.answer.statements[piece.statement].target
+        assert target is not None
+        if not piece.transposed and target.by == self.question.variables:
+            return ""
+        text = write_latex(outcome.answer, target.part, setting)
+        return rf"\left( {text} \right)^{{\top}} = " if piece.transposed else f"{text} = "
 
     def join(self, texts: Sequence[str], bar: str, opening: str, closing: str) -> str:
         return texts[0] if len(texts) == 1 else opening + bar.join(texts) + closing
@@ -390,6 +425,10 @@ class _Judge:
                 chosen = outcome.choices.get(atom.symbol, 0)
                 if chosen or atom.meanings[0].startswith("the Jacobian of"):
                     notes.setdefault(f"{shown[number]} is read as {atom.meanings[chosen % len(atom.meanings)]}")
+        reached = _reached(outcome)
+        whole = {root for root in self.question.roots() if self.problem.parts[root].kind in ("sum", "product")}
+        if any(parts[index].kind in ("known", "quotient") and parts[index].value in whole for index in reached):
+            notes.setdefault("the answer contains the derivative itself that was asked for")
         if outcome.answer.used:
             vocabulary = outcome.answer.vocabulary
             meant = "what that layer takes" if vocabulary.naming == "inputs" else "what that layer gives"
@@ -450,12 +489,13 @@ class _Judge:
         """Edits as findings, with one right answer for all of them."""
         names = self.names(outcome, setting)
         suggestion = self.suggestion(outcome.answer)
-        found = []
+        found: list[Finding] = []
         for edit in edits:
             diagnosis = name_edit(edit)
-            if diagnosis.kind == "sign":
-                edit = edit._replace(span=self.with_sign(edit.span))
-            found.append(Finding(diagnosis.kind, self.place(edit), edit.span, diagnosis.say(edit, names), suggestion))
+            edit = edit._replace(span=self.with_dress(self.with_sign(edit.span) if diagnosis.kind == "sign" else edit.span))
+            finding = Finding(diagnosis.kind, self.place(edit), edit.span, diagnosis.say(edit, names), suggestion)
+            if finding not in found:
+                found.append(finding)
         if layout != self.question.layout and all(finding.kind != "other-layout" for finding in found):
             message = f"beside that, the answer is written in {layout.name} layout; {self.question.layout.name} layout was asked for"
             found.append(Finding("other-layout", "the whole answer", None, message, suggestion))
@@ -468,13 +508,26 @@ class _Judge:
         before = self.source.text[: span[0]].rstrip()
         return (len(before) - 1, span[1]) if before.endswith(("+", "-", "−")) else span
 
+    def with_dress(self, span: Span | None) -> Span | None:
+        r"""A span together with the font or the ``\left`` that it begins with."""
+        if span is None:
+            return None
+        text = self.source.text
+        dress = _DRESS.search(text, max(0, span[0] - 20), span[0])
+        start, end = (dress.start() if dress is not None and dress.end() == span[0] else span[0]), span[1]
+        opened = text.count("{", start, end) - text.count("}", start, end)
+        return start, end + (opened == 1 and text[end : end + 1] == "}")
+
     def suggestion(self, answer: Answer) -> str | None:
         """A right answer in the answer's notation, read back and found right before anybody sees it."""
-        text = self.suggest(self.question, answer, self.question.layout)
-        key = (self.question[1:], text)
-        if key not in self.problem.suggestions:
-            self.problem.suggestions[key] = text is not None and self.is_right_text(text, answer)
-        return text if self.problem.suggestions[key] else None
+        for points in (False, True):
+            text = self.suggest(self.question, answer, self.question.layout, points)
+            key = (self.question[1:], text)
+            if key not in self.problem.suggestions:
+                self.problem.suggestions[key] = text is not None and self.is_right_text(text, answer)
+            if self.problem.suggestions[key]:
+                return text
+        return None
 
     def is_right_text(self, text: str, answer: Answer) -> bool:
         """Whether a text is read as a right answer."""
@@ -705,15 +758,15 @@ class _Comparison:
         below = self.below(number)
         values = dict(zip(below, evaluate(answer, below, self.setting), strict=True))
         found: list[Edit] = []
-        tries = 0
+        tries = MAX_REPAIRS // len(answer.parts)
         for place in below:
             part, own = answer.parts[place], values[place]
             atom = part.kind == "derivative"
             if atom and self.fits(number, place, IDENTITY):
                 found.append(self.name_repair(number, part, None))
             for pair, polynomial in candidates:
-                tries += 1
-                if tries > MAX_REPAIRS or isinstance(own, Grid):
+                tries -= 3
+                if tries < 0 or isinstance(own, Grid):
                     break
                 if atom and self.fits(number, place, polynomial):
                     found.append(self.name_repair(number, part, pair))

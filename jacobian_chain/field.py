@@ -110,6 +110,7 @@ class Fingerprints:
 
     def _blocks(self, node: _Node, depth: int = 0) -> list[_Product]:
         """The cells of a row or column of blocks, a product with one row distributed over it."""
+        self._place.spend(1000)
         part, args = self._open(node)
         while part.kind in ("name", "transpose", "derivative"):
             node = args[0]
@@ -189,7 +190,7 @@ class Fingerprints:
 
     def _carry(self, node: _Node, row: _Row) -> Generator[tuple[_Node, _Row], _Row, _Row]:
         """What a row is behind a node."""
-        self._place.spend(len(row))
+        self._place.spend(len(row) + 8)
         part, args = self._open(node)
         result = row
         if part.kind == "letter":

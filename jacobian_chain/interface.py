@@ -499,7 +499,7 @@ def judge_record(record: Mapping[str, Any]) -> dict[str, Any]:
     return verdict.to_json()
 
 
-def write_right_answer(question: Question, answer: Answer, layout: Layout) -> str | None:
+def write_right_answer(question: Question, answer: Answer, layout: Layout, points: bool) -> str | None:
     """The right answer as LaTeX in the notation of an answer, None where it would be too long."""
     tape = question.problem.tape
     signs = {atom.sign for atom in answer.atoms if not atom.left}
@@ -509,9 +509,9 @@ def write_right_answer(question: Question, answer: Answer, layout: Layout) -> st
         return None
     labels = Labels(tape, question.of, answer.vocabulary.naming)
     try:
-        page = Page(derivation, layout, NOTATIONS[chosen], labels, False)
+        page = Page(derivation, layout, NOTATIONS[chosen], labels, points)
     except OptionError:
-        page = Page(derivation, layout, NOTATIONS["slots"], labels, False)
+        page = Page(derivation, layout, NOTATIONS["slots"], labels, points)
     maps = orient(derivation.maps, tape.shapes[question.of], layout)
     writer = LatexWriter()
     composer = Composer(page, writer, maps, derivation.blocks)

@@ -65,6 +65,7 @@ class Problem:
         self.vocabularies: dict[str, object] = {}  # kept by those who read answers
         self.suggestions: dict[tuple[object, ...], bool] = {}  # texts that were offered, and whether they were read back as right
         self.blocks: dict[tuple[int, tuple[int, ...], bool], tuple[list[Polynomial], list[Polynomial]]] = {}  # of whole questions
+        self.sums: dict[int, list[tuple[int, Fraction]]] = {}  # and sums of values
         self.made: dict[int, tuple[str, tuple[int, ...]]] = {}  # values off the tape: a layer at values
         self.canonical: list[int] = []  # for each value of the tape the first one that is equal to it
         self.applications: dict[str, list[int]] = {}  # the steps of each layer
@@ -111,6 +112,7 @@ class Problem:
         if known is None:
             known = self._ids[key] = len(self.shapes)
             self.shapes.append(self.shapes[next(iter(terms))])
+            self.sums[known] = list(wanted.items())
         return known
 
     def leaves_of(self, values: Iterable[int]) -> list[int]:

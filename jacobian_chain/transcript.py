@@ -12,10 +12,13 @@ from jacobian_chain.render import write_value
 from jacobian_chain.tokens import Spelling
 from jacobian_chain.writers import LatexWriter, TextWriter, Writer
 
-MAX_DEPTH = 20
-"""How deeply nested a value is written out."""
+MAX_WRITTEN = 2_000
+"""After how many pieces definitions are no longer written out, but called by their names."""
 
-_TIGHT = frozenset({"letter", "zero", "identity", "ones", "name", "grid"})
+MAX_VALUES = 200
+"""Most values in one evaluation point that are written out."""
+
+_TIGHT = frozenset({"letter", "zero", "identity", "ones", "grid"})
 """What needs no brackets under a transpose."""
 
 
@@ -41,7 +44,9 @@ class Transcriber:
                 written.append(item)
                 continue
             part = parts[item]
-            if part.kind in ("derivative", "name", "letter", "zero", "identity", "known"):
+            if part.kind == "name" and len(written) < MAX_WRITTEN:
+                stack.extend(reversed(self.bracketed(part.args[0], ("sum", "negate", "hadamard"))))
+            elif part.kind in ("derivative", "name", "letter", "zero", "identity", "known"):
                 written.append(self.leaf(part))
             elif part.kind == "number":
                 written.append(self.number(part))
@@ -77,7 +82,7 @@ class Transcriber:
     def transposed(self, index: int) -> list[int | str]:
         """A part under a transpose."""
         part, signs = self.answer.parts[index], self.writer.signs
-        if part.kind in _TIGHT and part.kind != "name":
+        if part.kind in _TIGHT:
             return [index, signs.transpose]
         return [signs.open, index, signs.close, signs.transpose]
 
@@ -138,7 +143,8 @@ class Transcriber:
             made = self.application(atom.of)
             on_tape = atom.of < len(self.problem.tape.names)
             composite = made is None or meaning == "the Jacobian of the composite" or (on_tape and not meaning and atom.at is None)
-            if made is not None and not composite:
+            if made is not None and (not composite or atom.sign == "slot"):
+                composite = False
                 of, at = self.layer(made[0]), f"({', '.join(self.value(value) for value in made[1])})"
             else:
                 of = self.value(atom.of)
@@ -146,6 +152,8 @@ class Transcriber:
             of, composite = ", ".join(self.value(value) for value in atom.of), True
         if atom.sign in ("∂", "d"):
             sign = signs.upright if atom.sign == "d" or meaning == "the total derivative" else signs.partial
+            of = self.writer.transposed(of) if atom.turned is True else of
+            by = self.writer.transposed(by) if atom.turned is False else by
             top = f"{sign}({of})" if composite and "(" in of else sign + of
             text = self.writer.fraction(top, sign + (f"({by})" if len(atom.by or ()) > 1 else by))
             return text + at if not at or self.writer.stacks_fractions else f"({text}){at}"
@@ -171,12 +179,32 @@ class Transcriber:
     def layer(self, key: str) -> str:
         return self.writer.name(self.spellings.get(key) or self.labels.name(key))
 
-    def value(self, value: int, depth: int = 0) -> str:
-        """A value by its name, or written out; what is nested deeply is cut short."""
-        made = self.problem.made.get(value)
-        if made is not None:
-            arguments = ", ".join(self.value(argument, depth + 1) for argument in made[1]) if depth < MAX_DEPTH else "…"
-            return f"{self.layer(made[0])}({arguments})"
+    def value(self, value: int) -> str:
+        """A value by its name, or written out; what is very long is cut short."""
+        pieces: list[str] = []
+        stack: list[int | str] = [value]
+        while stack:
+            item = stack.pop()
+            if isinstance(item, str):
+                pieces.append(item)
+            elif item in self.problem.made and len(pieces) < MAX_VALUES:
+                layer, arguments = self.problem.made[item]
+                inner: list[int | str] = [f"{self.layer(layer)}("]
+                for k, argument in enumerate(arguments):
+                    inner += [", ", argument] if k else [argument]
+                stack.extend(reversed([*inner, ")"]))
+            elif item in self.problem.sums and len(pieces) < MAX_VALUES:
+                terms: list[int | str] = []
+                for term, number in self.problem.sums[item]:
+                    sign = ("-" if number < 0 else "") if not terms else (" - " if number < 0 else " + ")
+                    terms += [sign, "" if abs(number) == 1 else f"{self.writer.number(abs(number))} ", term]
+                stack.extend(reversed(terms))
+            else:
+                pieces.append(self.plain_value(item))
+        return "".join(pieces)
+
+    def plain_value(self, value: int) -> str:
+        """A value of the tape."""
         tape = self.problem.tape
         if value >= len(tape.names):
             return "…"
