@@ -299,7 +299,11 @@ def _normal_blocks(question: Question, answer: Answer, claim: Claim, setting: Se
     except MisfitError:
         return None
     normalise = question.problem.alphabet.normalise
-    return [None if block is None else settle(normalise(block), question.is_number(k)) for k, block in enumerate(blocks)]
+    result: list[Polynomial | None] = []
+    for k, block in enumerate(blocks):
+        normal = None if block is None else normalise(block)
+        result.append(settle(normal, True) if normal is not None and question.is_number(k) else normal)  # I is 1 for a single number
+    return result
 
 
 def _compare_in_field(question: Question, answer: Answer, claim: Claim, choices: dict[object, int]) -> Outcome:

@@ -26,6 +26,8 @@ MAX_ALIGNED = 40_000
 MOST_PATHS = 3
 """How many missing or superfluous products are named one by one."""
 
+_NUMBER = "a number stands where an array is needed, and would be added to every entry; for the identity write I"
+
 Span = tuple[int, int]
 
 
@@ -510,6 +512,9 @@ class _BlockReader:
             elif given[at] ^ 1 == new:
                 edits.append(self.turn(places[at], new))
             else:
+                if new < 2 and self.alphabet.letters[given[at] >> 1].kind == "ones":
+                    edits.append(self.edit("misfit", [places[at]], detail=_NUMBER))
+                    continue
                 relation, cost = self.relation(given[at], new), self.likeness(given[at], new)
                 edits.append(self.edit("replace", [places[at]], factor=self.names.letter(new), relation=relation, cost=cost))
         return self.gather_moves(edits, places)
@@ -531,15 +536,14 @@ class _BlockReader:
         if letter.kind == "unit":
             return self.edit("misfit", [places[at]], detail="the identity I stands where it does not belong")
         if letter.kind == "ones":
-            detail = "a number is added to every entry of a matrix; for the identity write I"
-            return self.edit("misfit", [places[at]], detail=detail)
+            return self.edit("misfit", [places[at]], detail=_NUMBER)
         factor = self.names.letter(given[at])
         return self.edit("repeated" if twin else "put in", [places[at]], factor=factor, words=((given[at],),), cost=1.0 if twin else 1.05)
 
     def insertion(self, places: tuple[int, ...], at: int, wanted: Word, index: int) -> Edit:
         """A factor that is missing: the place is the gap between its neighbours."""
         if wanted[index] < 2:
-            return self.edit("misfit", detail="a number stands where the identity belongs: write I")
+            return self.edit("misfit", detail=_NUMBER)
         parts = self.block.answer.parts
         before = parts[places[at - 1]].end if at else -1
         behind = parts[places[at]].start if at < len(places) else -1

@@ -326,6 +326,51 @@ def test_one_is_not_the_identity() -> None:
     assert check("x: scalar; y: scalar; y = x + f(x)", "1 + ∂f/∂x", wrt="x")
 
 
+@pytest.mark.parametrize("text", ["1", "2 - 1", r"\frac{2}{2}", "-(-1)", "c = 1\nc", r"1 \cdot 1"])
+def test_a_number_is_no_identity_block(text: str) -> None:
+    verdict = check("x: n; y = x", text, wrt="x")
+    assert verdict.verdict == "wrong"
+    assert kinds(verdict) == ["shape"]
+    assert check("x: scalar; y = x", text, wrt="x")
+    assert check("x: n; y = x", text.replace("1", "I").replace("2 - I", "2I - I").replace("c = I", "c = I"), wrt="x") or "frac" in text
+
+
+@pytest.mark.parametrize(
+    ("left", "follows"),
+    [("J_{θ1} f", True), ("J_{θ2} f", False), ("J_{θ1} L1", False), ("J_{θ2} L2", False), ("x", True), ("J_{θ1,θ2} f", False)],
+)
+def test_a_left_side_must_be_equal_too(left: str, follows: bool) -> None:
+    verdict = check("L2(L1(x,θ1),θ2)", f"{left} = J_{{x2}}L2 J_{{θ1}}L1", wrt="θ1", layout="numerator")
+    assert verdict.verdict == "correct" or left == "J_{θ1,θ2} f"
+    assert ("does-not-follow" in kinds(verdict)) is not follows
+
+
+def test_left_sides_of_more_blocks_are_checked_whole() -> None:
+    right = "J_{θ1,θ2} f = (J_{x2}L2 J_{θ1}L1 | J_{θ2}L2)"
+    assert kinds(check("L2(L1(x,θ1),θ2)", right, wrt="θ1", layout="numerator")) == []
+    other = check("L2(L1(x,θ1),θ2)", right.replace("J_{θ2}L2", "J_{θ1}L1"), wrt="θ1", layout="numerator")
+    assert kinds(other) == ["does-not-follow"]
+
+
+def test_what_cancels_must_have_fitted() -> None:
+    assert check("L2(L1(x,θ1),θ2)", "J_{x2}L2 J_{θ1}L1 + J_{x1}L1 - J_{x1}L1", wrt="θ1").verdict == "wrong"
+    assert check("L2(L1(x,θ1),θ2)", "J_{x2}L2 J_{θ1}L1 + J_{θ1}f - J_{θ1}f", wrt="θ1")
+
+
+def test_where_does_not_rename_what_the_problem_has() -> None:
+    with pytest.raises(ReadingError, match="L2 is a name of the composition"):
+        check("L2(L1(x,θ1),θ2)", "J_{θ2}L2", wrt="θ2", where=("L2 = L1",))
+    for line in ("}=1", "2 = 1", "L =D)^", "= x", "x ="):
+        with pytest.raises(ReadingError):
+            check("L2(L1(x,θ1),θ2)", "J_{θ2}L2", wrt="θ2", where=(line,))
+
+
+def test_the_derivative_itself_is_noted() -> None:
+    verdict = check(THREE, r"J_{\theta^1} f", wrt="θ1")
+    assert verdict
+    assert any("itself" in note for note in verdict.notes)
+
+
 def test_single_numbers_commute() -> None:
     composition = "t: scalar; x = f(t); s: scalar; s = g(x); y = h(s)"
     for text in ("∂y/∂s ∂s/∂x ∂x/∂t", "∂s/∂x ∂x/∂t ∂y/∂s", "(∂x/∂t)^T (∂s/∂x)^T ∂y/∂s"):
