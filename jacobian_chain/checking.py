@@ -10,7 +10,8 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from jacobian_chain.answer import Answer, Target, read_answer
@@ -68,7 +69,7 @@ class Verdict:
         findings: mistakes, the best explanation first.
         expected: the right answer as LaTeX, where it was asked for.
         answer: the text as typed.
-        shown: the answer as it was understood, for a terminal.
+        show: writes the answer as it was understood for a terminal, see ``shown``.
     """
 
     verdict: str
@@ -81,10 +82,15 @@ class Verdict:
     findings: tuple[Finding, ...]
     expected: str | None = None
     answer: str = ""
-    shown: str = ""
+    show: Callable[[], str] = field(default=str, compare=False)
 
     def __bool__(self) -> bool:
         return self.verdict == "correct"
+
+    @cached_property
+    def shown(self) -> str:
+        """The answer as it was understood, for a terminal."""
+        return self.show()
 
     def to_json(self) -> dict[str, Any]:
         """The object that ``check --format json`` prints."""
@@ -393,7 +399,7 @@ class _Judge:
             tuple(findings),
             expected,
             self.source.text,
-            self.join([write_text(answer, root, setting) for root in roots], "  │  ", "( ", " )"),
+            lambda: self.join([write_text(answer, root, setting) for root in roots], "  │  ", "( ", " )"),
         )
 
     def left_side(self, outcome: Outcome, setting: Setting) -> str:
