@@ -1153,6 +1153,8 @@ class _Meanings:
         cells = []
         for name in self.by:
             matching = [slot for slot, known in enumerate(names) if name.key in known]
+            if matching and name.key not in self.tape.names:
+                self.reader.used.add(name.key)
             wanted = None if matching else self.reader.find_variable(name)
             if wanted is not None:
                 canonical = self.problem.canonical[wanted] if wanted < len(self.problem.canonical) else wanted

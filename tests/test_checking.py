@@ -292,6 +292,7 @@ def test_planted_bugs_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
         (THREE, r"\frac{\partial x_3}{\partial x_2}\frac{\partial x_2}{\partial x_1}\frac{\partial x_1}{\partial \theta_1}", "θ1", ()),
         (THREE, r"\frac{\partial f}{\partial h_2}\frac{\partial h_2}{\partial h_1}\frac{\partial h_1}{\partial \theta_1}", "θ1", ()),
         (THREE, r"J_{\theta^1}[L^3(L^2(L^1(x,\theta^1),\theta^2),\theta^3)]", "θ1", ()),
+        ("f2(f1(x, θ1), x, θ2)", r"\frac{\partial f_2}{\partial x_1} \frac{\partial f_1}{\partial \theta_1}", "θ1", ()),
         ("y = g(f(x))", r"\frac{\partial}{\partial x} g(f(x)) = g'(f(x)) f'(x)", "x", ()),
         ("y = g(f(x))", r"D_x (g \circ f) = D_{f(x)} g \circ D_x f", "x", ()),
         ("y = λ f(x); λ: scalar", r"f(x)", "λ", ()),
