@@ -200,9 +200,9 @@ class _Reader:
         if "name" not in form.kinds or not is_balanced(form.kinds):
             raise ReadingError("expected a name before '='", Place(source, 0, max(1, len(head))), "write delta_2 = dL/dz2, or h_t = h2")
         key = form.spelling(0).key if form.kinds == ["name"] else read_key(head, source.name)
-        if key is not None and (key in self.tape.names or key in self.vocabulary.layers):
-            hint = "--where explains names that the composition does not have"
-            raise ReadingError(f"{key} is a name of the composition", Place(source, 0, max(1, len(head))), hint)
+        if key is not None and (key in self.tape.names or key in self.vocabulary.layers or key in ("I", "Id")):
+            hint = "--where explains names that have no meaning yet"
+            raise ReadingError(f"{key} is a name of the composition, or the identity", Place(source, 0, max(1, len(head))), hint)
         if form.kinds == ["name"]:
             return form.spelling(0)
         name = spell(key) if key is not None else Spelling(head.strip(), head.strip())
@@ -411,8 +411,10 @@ class _Reader:
 
     def value_part(self, value: int, node: Node) -> int:
         """The value itself as a factor."""
-        letter = self.problem.value(self.problem.canonical[value] if value < len(self.problem.canonical) else value)
-        return self.part("letter", (), node, letter)
+        if value < len(self.problem.canonical):
+            root = self.add(Part("quotient", (), self.problem.value_root(value)))
+            return self.part("value", (root,), node, value)
+        return self.part("letter", (), node, self.problem.value(value))
 
     def find_value(self, name: Spelling) -> int | None:
         meaning = self.meanings.get(name.key)
@@ -1107,6 +1109,9 @@ class _Meanings:
 
     def of_name(self, layer: str | None, value: int | None) -> None:
         """The derivative of a name, which may be that of a layer, of a value, or of both."""
+        if layer is not None and value is None and self.sign == "d" and self.by is not None:
+            steps = self.problem.applications[layer]
+            value = steps[0] if len(steps) == 1 else None  # d is total, of what the layer gives
         wants_layer = layer is not None and not self.reader.left and (self.sign != "d" or value is None)
         errors: list[ReadingError] = []
         attempts: list[Callable[[], None]] = []
@@ -1310,6 +1315,8 @@ def _index_text(node: Node, program: Program) -> str:
         return program.tokens.spelling(node.start).suffix
     if below.startswith("{"):
         below = below[1:-1]
+    if below.startswith("(") and below.endswith(")"):
+        return below[1:-1]
     bare = below.removeprefix(r"\operatorname{vec}").strip()
     return bare.removeprefix("(").removesuffix(")") if bare != below else below
 

@@ -307,8 +307,9 @@ def _normal_blocks(question: Question, answer: Answer, claim: Claim, setting: Se
     normalise = question.problem.alphabet.normalise
     result: list[Polynomial | None] = []
     for k, block in enumerate(blocks):
-        normal = None if block is None else normalise(block)
-        result.append(settle(normal, True) if normal is not None and question.is_number(k) else normal)  # I is 1 for a single number
+        if block is not None and question.is_number(k):
+            block = settle(block, True, question.problem.alphabet)  # I is 1 for a single number
+        result.append(None if block is None else normalise(block))
     return result
 
 
@@ -385,14 +386,19 @@ class _Judge:
             outcome, setting, findings = self.diagnose(outcome, answers)
         findings += self.steps(outcome, setting)
         answer = outcome.answer
-        roots = [piece.root for piece in outcome.claim.pieces if piece is not None]
+        pieces = [piece for piece in outcome.claim.pieces if piece is not None]
+        roots = [piece.root for piece in pieces]
         left = self.left_side(outcome, setting)
+        shown = [write_latex(answer, root, setting) for root in roots]
+        if not outcome.claim.whole:
+            turned = [piece.is_turned(setting) for piece in pieces]
+            shown = [rf"\left( {text} \right)^{{\top}}" if turn else text for text, turn in zip(shown, turned, strict=True)]
         expected = (self.suggestion(answer) or self.suggest(self.question, answer, asked, False)) if self.reveal else None
         return Verdict(
             kind,
             asked.name,
             outcome.holds_in,
-            left + self.join([write_latex(answer, root, setting) for root in roots], r" \,\middle\vert\, ", r"\left( ", r" \right)"),
+            left + self.join(shown, r" \,\middle\vert\, ", r"\left( ", r" \right)"),
             (*answer.notes, *self.notes(outcome)),
             outcome.decided_by,
             outcome.error_bound,
@@ -523,6 +529,9 @@ class _Judge:
         if span is None:
             return None
         text = self.source.text
+        inside = text[slice(*span)]
+        if inside.strip():
+            span = span[0] + len(inside) - len(inside.lstrip()), span[1] - len(inside) + len(inside.rstrip())
         dress = _DRESS.search(text, max(0, span[0] - 20), span[0])
         start, end = (dress.start() if dress is not None and dress.end() == span[0] else span[0]), span[1]
         opened = text.count("{", start, end) - text.count("}", start, end)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from jacobian_chain.answer import Answer, Statement
-from jacobian_chain.evaluate import Setting, blocks_of, evaluate
+from jacobian_chain.evaluate import MisfitError, Setting, blocks_of, evaluate
 from jacobian_chain.layout import Layout
 from jacobian_chain.problem import Problem
 from jacobian_chain.words import Polynomial, settle, transpose
@@ -39,7 +39,7 @@ class Question(NamedTuple):
             blocks = [self.problem.polynomial(root) for root in self.roots()]
             if key[2]:
                 blocks = [transpose(block) for block in blocks]
-            blocks = [settle(block, self.is_number(k)) for k, block in enumerate(blocks)]
+            blocks = [settle(block, self.is_number(k), self.problem.alphabet) for k, block in enumerate(blocks)]
             known = self.problem.blocks[key] = blocks, [self.problem.alphabet.normalise(block) for block in blocks]
         return known
 
@@ -132,6 +132,8 @@ def claimed_blocks(answer: Answer, claim: Claim, setting: Setting, places: bool 
         blocks = blocks_of(values[piece.root], piece.root)
         if piece.is_turned(setting):
             blocks = [transpose(block) for block in blocks]
+        if not claim.whole and len(blocks) != 1:
+            raise MisfitError(f"the left side names one block, and {len(blocks)} are given", piece.root)
         if claim.kept is not None and len(blocks) == claim.given:
             blocks = [blocks[k] for k in claim.kept]
         result += blocks

@@ -158,7 +158,7 @@ class _Evaluator:
             return {(code + (index + 1) * _PLACE if self.places else code,): 1}
         if kind == "known":
             assert isinstance(part.value, int)
-            return settle(self.problem.polynomial(part.value), False)
+            return settle(self.problem.polynomial(part.value), False, self.problem.alphabet)
         if kind == "quotient":
             assert isinstance(part.value, int)
             return self.problem.polynomial(part.value)
@@ -167,7 +167,7 @@ class _Evaluator:
         if kind == "number":
             assert isinstance(part.value, int | Fraction)
             return scale(IDENTITY, part.value)
-        if kind == "name":
+        if kind in ("name", "value"):
             return values[part.args[0]]
         if kind == "negate":
             return _map(values[part.args[0]], lambda polynomial: scale(polynomial, -1))
@@ -194,15 +194,22 @@ class _Evaluator:
 
     def spread(self, term: Polynomial, terms: Sequence[Value], index: int) -> Polynomial:
         """A term of a sum; a number beside an array becomes one that is added to every entry."""
-        if () not in term:
+        alphabet = self.problem.alphabet
+        single = [
+            word for word in term if alphabet.is_multiple(tuple([bare(code) for code in word])) and all(bare(code) > 1 for code in word)
+        ]
+        if not single:
             return term
-        shape = next((shape for other in terms if not isinstance(other, Grid) and (shape := self.shape(other)) is not None), None)
-        units = any(bare(code) < 2 for other in terms if not isinstance(other, Grid) for word in other for code in word[:1])
-        if shape == ("1", "1") or (shape is None and not units):
+        shapes = [shape for other in terms if not isinstance(other, Grid) and (shape := self.shape(other)) is not None]
+        shape = next((shape for shape in shapes if shape != ("1", "1")), None)
+        units = any(bare(code) < 2 for other in terms if not isinstance(other, Grid) for word in other for code in word)
+        if shape is None and (shapes or not units):
             return term
-        ones = self.problem.alphabet.code(Letter("ones", "1", 0, (), *(shape or ("", ""))))
-        result = {word: number for word, number in term.items() if word}
-        result[(ones + (index + 1) * _PLACE if self.places else ones,)] = term[()]
+        ones = alphabet.code(Letter("ones", "1", 0, (), *(shape or ("", ""))))
+        mark = ones + (index + 1) * _PLACE if self.places else ones
+        result = {word: number for word, number in term.items() if word not in single}
+        for word in single:
+            result[mark, *word] = term[word]
         return result
 
     def check_shapes(self, terms: Sequence[Polynomial], index: int) -> None:
@@ -224,6 +231,8 @@ class _Evaluator:
         if self.setting.flat or isinstance(left, Grid) or isinstance(right, Grid):
             return self.multiply(left, right, index)
         shapes = self.shape(left), self.shape(right)
+        if set(left) <= {()} or set(right) <= {()}:
+            return multiply(left, right)
         if shapes[0] == ("1", "1") or shapes[1] == ("1", "1"):
             return multiply(left, right)
         normalise = self.problem.alphabet.normalise

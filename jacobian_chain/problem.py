@@ -33,7 +33,8 @@ class Part(NamedTuple):
     ``grid``         blocks; ``value`` is the number of cells of each row
     ``hadamard``     the elementwise product of ``args``
     ``known``        the part ``value`` of the problem
-    ``quotient``     the same, of a number by a number
+    ``quotient``     the same, where it is a derivative of a number by a number or no derivative
+    ``value``        the value ``value``, which ``args[0]`` is in letters
     ``derivative``   the atom ``value``; ``args`` are what it can mean, in numerator layout
     ``name``         ``args[0]``, called by a name
     ===============  ==========================================================================================
@@ -59,12 +60,14 @@ class Problem:
         self._adjoints: dict[tuple[int, bool, frozenset[int]], dict[int, int]] = {}
         self._origins: dict[int, tuple[int, int, bool, frozenset[int]]] = {}  # what derivative a part is
         self._mirrors: dict[int, int] = {}
+        self._roots: dict[int, int] = {}
         self._edges: dict[tuple[int, int], int] = {}
         self._ids: dict[tuple[object, ...], int] = {}
         self.shapes: list[Shape] = list(tape.shapes)
         self.vocabularies: dict[str, object] = {}  # kept by those who read answers
         self.suggestions: dict[tuple[object, ...], bool] = {}  # texts that were offered, and whether they were read back as right
         self.blocks: dict[tuple[int, tuple[int, ...], bool], tuple[list[Polynomial], list[Polynomial]]] = {}  # of whole questions
+        self._sizes: dict[str, str] = {}  # sizes that are another one
         self.sums: dict[int, list[tuple[int, Fraction]]] = {}  # and sums of values
         self.made: dict[int, tuple[str, tuple[int, ...]]] = {}  # values off the tape: a layer at values
         self.canonical: list[int] = []  # for each value of the tape the first one that is equal to it
@@ -82,6 +85,7 @@ class Problem:
             self.canonical.append(self.canonical[step.inputs[0]] if alias else self._ids.setdefault(key, value))
             if step.operation == "layer":
                 self.applications.setdefault(step.name, []).append(value)
+        self._unite_sizes()
 
     # --- values ---
 
@@ -156,17 +160,36 @@ class Problem:
         """The letter of a layer's Jacobian in one slot at values."""
         step = self.applications[layer][0]
         source = self.tape.steps[step - self.tape.leaves].inputs[slot]
-        rows, columns = entries(self.tape.shapes[step]), entries(self.tape.shapes[source])
+        rows, columns = self.size(step), self.size(source)
         return self.alphabet.code(Letter("partial", layer, slot, inputs, rows, columns))
 
     def foreign(self, layer: str, by: int) -> int:
         """The letter of a layer's derivative by what is none of its arguments: it stands for nothing in the problem."""
-        rows, columns = entries(self.tape.shapes[self.applications[layer][0]]), entries(self.shapes[by])
+        rows, columns = self.size(self.applications[layer][0]), self.size(by)
         return self.alphabet.code(Letter("foreign", layer, 0, (by,), rows, columns))
 
     def value(self, value: int) -> int:
         """The letter of a value as a column."""
-        return self.alphabet.code(Letter("value", "", value, (), entries(self.shapes[value]), "1"))
+        return self.alphabet.code(Letter("value", "", value, (), self.size(value), "1"))
+
+    def size(self, value: int) -> str:
+        """How many entries a value has; what a layer gives has as many wherever it is applied."""
+        size = entries(self.shapes[value])
+        while size in self._sizes:
+            size = self._sizes[size]
+        return size
+
+    def _unite_sizes(self) -> None:
+        """Find the sizes that must be equal because one layer has them in the same place twice."""
+        for steps in self.applications.values():
+            first = self.tape.steps[steps[0] - self.tape.leaves].inputs
+            for step in steps[1:]:
+                inputs = self.tape.steps[step - self.tape.leaves].inputs
+                for one, other in [(steps[0], step), *zip(first, inputs, strict=False)]:
+                    left, right = self.size(one), self.size(other)
+                    if left != right and not (left.isdecimal() and right.isdecimal()):
+                        keep, drop = (right, left) if right.isdecimal() else (left, right)
+                        self._sizes[drop] = keep
 
     # --- derivatives ---
 
@@ -265,9 +288,40 @@ class Problem:
             inputs = tuple(self.canonical[source] for source in step.inputs)
             part = self._append(Part("letter", (), self.partial(step.name, slot, inputs)))
         else:
-            part = self._append(Part("letter", (), self.value(self.canonical[step.inputs[1 - slot]])))
+            part = self.value_root(step.inputs[1 - slot])
         self._edges[value, slot] = part
         return part
+
+    def value_root(self, value: int) -> int:
+        """The part that a value of the tape is as a column: sums, multiples and numbers taken apart, all else a letter."""
+        known = self._roots
+        stack = [value]
+        while stack:
+            top = stack[-1]
+            step = self.tape.step(top)
+            inner = step.inputs if step is not None and step.operation in ("sum", "scale") else ()
+            waiting = [source for source in inner if source not in known]
+            if waiting:
+                stack += waiting
+                continue
+            stack.pop()
+            if top in known:
+                continue
+            if step is None or step.operation == "layer":
+                known[top] = self._append(Part("letter", (), self.value(self.canonical[top])))
+            elif step.operation == "number":
+                known[top] = self._append(Part("number", (), _plain(step.coefficients[0]))) if step.coefficients[0] else 1
+            elif step.operation == "scale":
+                scalar, array = (known[source] for source in step.inputs)
+                known[top] = self.add_part("product", (array, scalar))
+            else:
+                numbers = [self._append(Part("number", (), _plain(number))) if number else 1 for number in step.coefficients]
+                terms = [
+                    1 if number == 1 else self.add_part("product", (number, known[source]))
+                    for number, source in zip(numbers, inner, strict=True)
+                ]
+                known[top] = self.add_part("sum", terms)
+        return known[value]
 
     def add_part(self, kind: str, args: Iterable[int]) -> int:
         """A sum or product of parts of the problem."""

@@ -178,12 +178,30 @@ def read_chains(
     ranges = _split(tokens)
     if not ranges:
         raise ReadingError("the answer is empty", Place(source, 0, 0), r"type a formula such as J_{x_2} L_2 \cdot J_{x_1} L_1")
+    ranges = [part for start, end in ranges for part in _split_at_commas(tokens.kinds, start, end)]
     names = Names(values, layers, known)
     names.notices += notices
     tokens, segments = resolve(tokens, ranges, names, _outline_chain)
     parser = _Parser(tokens, names)
     chains = tuple(_read_chain(parser, segment) for segment in segments)
     return Program(tokens, (), parser.nodes, names), chains
+
+
+def _split_at_commas(kinds: Sequence[str], start: int, end: int) -> list[tuple[int, int]]:
+    """The equalities of one line: a comma between two signs of equality parts them where none other stands between it and the next."""
+    marks: list[int] = []
+    depth = 0
+    for i in range(start, end):
+        depth += (kinds[i] in OPENING) - (kinds[i] in CLOSING)
+        if depth == 0 and kinds[i] in ("=", ","):
+            marks.append(i)
+    cuts = [
+        one
+        for k, (one, other) in enumerate(itertools.pairwise(marks))
+        if kinds[one] == "," and kinds[other] == "=" and any(kinds[mark] == "=" for mark in marks[:k])
+    ]
+    edges = [start - 1, *cuts, end]
+    return [(low + 1, high) for low, high in itertools.pairwise(edges) if low + 1 < high]
 
 
 def _outline_chain(tokens: Tokens, start: int, end: int) -> Segment:

@@ -18,7 +18,7 @@ MAX_WRITTEN = 2_000
 MAX_VALUES = 200
 """Most values in one evaluation point that are written out."""
 
-_TIGHT = frozenset({"letter", "zero", "identity", "ones", "grid"})
+_TIGHT = frozenset({"letter", "value", "zero", "identity", "ones", "grid"})
 """What needs no brackets under a transpose."""
 
 
@@ -46,7 +46,7 @@ class Transcriber:
             part = parts[item]
             if part.kind == "name" and len(written) < MAX_WRITTEN:
                 stack.extend(reversed(self.bracketed(part.args[0], ("sum", "negate", "hadamard"))))
-            elif part.kind in ("derivative", "name", "letter", "zero", "identity", "known"):
+            elif part.kind in ("derivative", "name", "value", "letter", "zero", "identity", "known"):
                 written.append(self.leaf(part))
             elif part.kind == "number":
                 written.append(self.number(part))
@@ -116,6 +116,9 @@ class Transcriber:
         if part.kind == "derivative":
             assert isinstance(part.value, int)
             return self.atom(self.answer.atoms[part.value])
+        if part.kind == "value":
+            assert isinstance(part.value, int)
+            return self.value(part.value)
         if part.kind == "name":
             assert isinstance(part.value, Spelling)
             return self.writer.name(part.value)
@@ -154,7 +157,7 @@ class Transcriber:
             sign = signs.upright if atom.sign == "d" or meaning == "the total derivative" else signs.partial
             of = self.writer.transposed(of) if atom.turned is True else of
             by = self.writer.transposed(by) if atom.turned is False else by
-            top = f"{sign}({of})" if composite and "(" in of else sign + of
+            top = f"{sign}({of})" if composite and ("(" in of or "," in of) else sign + of
             text = self.writer.fraction(top, sign + (f"({by})" if len(atom.by or ()) > 1 else by))
             return text + at if not at or self.writer.stacks_fractions else f"({text}){at}"
         if atom.sign == "'":

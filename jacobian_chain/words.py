@@ -88,6 +88,10 @@ class Alphabet:
             return ("1", "1") if any(code > 1 for code in word) else None
         return shapes[0][0], shapes[-1][1]
 
+    def is_multiple(self, word: Word) -> bool:
+        """Whether a product is made of single numbers and I only."""
+        return all(code < 2 or self.shape(code) == ("1", "1") for code in word)
+
     def misfit(self, word: Word) -> int | None:
         """The position of the first letter that does not fit the one before it, None where all fit."""
         before = None
@@ -124,6 +128,7 @@ class Alphabet:
         letters = [code for code in word if code > 1]
         if not letters:
             return (UNIT,)
+        unit = len(letters) < len(word)
         for code in (*letters, None):
             rows, columns = ("1", "1") if code is None else self.shape(code)
             if code is not None and rows == columns == "1":
@@ -136,6 +141,8 @@ class Alphabet:
                 segment.append(code)
         if not numbers and len(stack) == 1:
             return stack[0]
+        if unit and self.is_multiple(word):
+            stack.append((UNIT,))
         front = tuple(code for number in sorted(numbers) for code in (*number, _AFTER_NUMBER))
         behind = tuple(code for factor in stack for code in (*factor, _BETWEEN))
         return (*front, _AFTER_NUMBERS, *behind)
@@ -214,13 +221,14 @@ def _bounded(number: Number) -> Number:
     return number
 
 
-def settle(polynomial: Polynomial, scalar: bool) -> Polynomial:
-    """A block in which the identity is written as its shape has it: the number 1 for a single entry, else I."""
-    one, other = ((UNIT,), ()) if scalar else ((), (UNIT,))
-    if one not in polynomial:
+def settle(polynomial: Polynomial, scalar: bool, alphabet: Alphabet) -> Polynomial:
+    """A block in which multiples of the identity are written as its shape has it: as numbers for a single entry, else with I."""
+    plain = [word for word in polynomial if alphabet.is_multiple(word) and (UNIT in word or UNIT + 1 in word) is scalar]
+    if not plain:
         return polynomial
-    result = {word: number for word, number in polynomial.items() if word != one}
-    add_word(result, other, polynomial[one])
+    result = {word: number for word, number in polynomial.items() if word not in plain}
+    for word in plain:
+        add_word(result, tuple([code for code in word if code > 1]) if scalar else (UNIT, *word), polynomial[word])
     return result
 
 
