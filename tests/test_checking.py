@@ -356,6 +356,34 @@ def test_left_sides_of_more_blocks_are_checked_whole() -> None:
     assert kinds(other) == ["does-not-follow"]
 
 
+@pytest.mark.parametrize(
+    ("composition", "right", "wrong", "wrt"),
+    [
+        ("t: scalar; x: n; y = t x", "t I", "t", "x"),
+        ("t: scalar; x: n; y = t x + f(x)", "J_x f + t I", "t + J_x f", "x"),
+        ("t: scalar; x: n; y = x + t x", "(1 + t) I", "I + t", "x"),
+        ("s: scalar; t: scalar; r: scalar; y = s t r + r", "s t + 1", "s + t + 1", "r"),
+        ("s: scalar; t: scalar; y = s t f(x)", "t s J_x f", "s + t J_x f", "x"),
+        ("s: scalar; t: scalar; r: scalar; u = s t; y = u r", "s t", "s", "r"),
+        ("t: scalar; y = t (f(x) + x)", "f(x) + x", "f(x)", "t"),
+        ("x: n; y = f(f(x))", "(J f)(f(x)) (J f)(x) + I - I", "(J f)(f(x)) (J f)(x) + I", "x"),
+        ("x2 = x1 + f(x1); y = x2 + g(x2)", "dx2/dx1 + dg/dx1", "dx2/dx1 + ∂g/∂x2", "x1"),
+        ("y = 2 f(x)", r"2 \odot J_x f", r"3 \odot J_x f", "x"),
+    ],
+)
+def test_single_numbers_and_arrays(composition: str, right: str, wrong: str, wrt: str) -> None:
+    assert check(composition, right, wrt=wrt, layout="numerator")
+    assert not check(composition, wrong, wrt=wrt, layout="numerator")
+
+
+def test_equalities_on_one_line() -> None:
+    text = r"\frac{\partial x_3}{\partial \theta_3} = J_{\theta_3} f_3, \quad ∂x_3/∂\theta_2 = J_{x_2} f_3 J_{\theta_2} f_2"
+    assert check(FORWARD, text, wrt=["θ2", "θ3"], of="x3", layout="numerator")
+    assert not check(FORWARD, text.replace("= J_{", "= 2 J_{", 1), wrt=["θ2", "θ3"], of="x3", layout="numerator")
+    two = "∂x3/∂θ3 = (J_{θ_3} f_3 | J_{θ_2} f_2)"
+    assert kinds(check(FORWARD, two, wrt=["θ2", "θ3"], of="x3", layout="numerator")) == ["shape"]
+
+
 def test_what_cancels_must_have_fitted() -> None:
     assert check("L2(L1(x,θ1),θ2)", "J_{x2}L2 J_{θ1}L1 + J_{x1}L1 - J_{x1}L1", wrt="θ1").verdict == "wrong"
     assert check("L2(L1(x,θ1),θ2)", "J_{x2}L2 J_{θ1}L1 + J_{θ1}f - J_{θ1}f", wrt="θ1")
