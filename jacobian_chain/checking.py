@@ -433,17 +433,19 @@ class _Judge:
     def notes(self, outcome: Outcome) -> list[str]:
         """Which of several meanings was taken."""
         notes: dict[str, None] = {}
-        text = self.source.text
-        parts = outcome.answer.parts
-        shown = {part.value: text[part.start : part.end] for part in parts if part.kind == "derivative" and part.start >= 0}
-        for number, atom in enumerate(outcome.answer.atoms):
-            if len(atom.meanings) > 1 and number in shown and not atom.left:
-                chosen = outcome.choices.get(atom.symbol, 0)
-                if chosen or atom.meanings[0].startswith("the Jacobian of"):
-                    notes.setdefault(f"{shown[number]} is read as {atom.meanings[chosen % len(atom.meanings)]}")
-        reached = _reached(outcome)
+        parts, atoms = outcome.answer.parts, outcome.answer.atoms
+        for part in parts:
+            if part.kind != "derivative" or len(part.args) < 2 or part.start < 0:
+                continue
+            assert isinstance(part.value, int)
+            atom = atoms[part.value]
+            chosen = outcome.choices.get(atom.symbol, 0)
+            if not atom.left and (chosen or atom.meanings[0].startswith("the Jacobian of")):
+                shown = self.source.text[part.start : part.end]
+                notes.setdefault(f"{shown} is read as {atom.meanings[chosen % len(atom.meanings)]}")
         whole = {root for root in self.question.roots() if self.problem.parts[root].kind in ("sum", "product")}
-        if any(parts[index].kind in ("known", "quotient") and parts[index].value in whole for index in reached):
+        used = [index for index, part in enumerate(parts) if part.kind in ("known", "quotient") and part.value in whole]
+        if used and not _reached(outcome).isdisjoint(used):
             notes.setdefault("the answer contains the derivative itself that was asked for")
         if outcome.answer.used:
             vocabulary = outcome.answer.vocabulary
