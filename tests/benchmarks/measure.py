@@ -1,7 +1,8 @@
 """One measurement in this process, printed as a line of JSON: ``measure.py chain|loss|residual|join N [--shared] [--deepest]``.
 
 ``parse``, ``derive`` and ``print`` are seconds from text to LaTeX, modules imported beforehand; ``chars`` is the length of what came out.
-``measure.py right|wrong N`` grades N answers to three-layer problems, each problem another text: ``build`` is the time for all.
+``measure.py class|right|wrong N`` grades N answers to three-layer problems, ``class`` to one problem, else to another text each:
+``build`` is the time for all.
 """
 
 from __future__ import annotations
@@ -53,12 +54,12 @@ MISTAKES = (
 
 
 def grade_time(kind: str, count: int) -> dict[str, float]:
-    """Seconds to judge answers, and how many are right; what the lines share is thrown away by a comment in each problem."""
+    """Seconds to judge answers, and how many are right; a comment in each problem makes it a text of its own."""
     from jacobian_chain.interface import judge_record
 
     answers = [RIGHT.replace(*MISTAKES[k % len(MISTAKES)], 1) if kind == "wrong" else RIGHT for k in range(count)]
     records = [
-        {"composition": f"L3(L2(L1(x,θ1),θ2),θ3) # {k}", "answer": answer, "wrt": "θ", "layout": "numerator"}
+        {"composition": f"L3(L2(L1(x,θ1),θ2),θ3) # {0 if kind == 'class' else k}", "answer": answer, "wrt": "θ", "layout": "numerator"}
         for k, answer in enumerate(answers)
     ]
     judge_record({**records[0], "composition": "L3(L2(L1(x,θ1),θ2),θ3)"})
@@ -69,7 +70,7 @@ def grade_time(kind: str, count: int) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("kind", choices=["chain", "loss", "residual", "join", "right", "wrong"])
+    parser.add_argument("kind", choices=["chain", "loss", "residual", "join", "class", "right", "wrong"])
     parser.add_argument("count", type=int)
     parser.add_argument("--shared", action="store_true", help="name every adjoint")
     parser.add_argument("--deepest", action="store_true", help="count the factors (I + …) of the deepest block too")
@@ -77,7 +78,7 @@ def main() -> None:
     if options.kind == "join":
         print(json.dumps(join_time(options.count)))
         return
-    if options.kind in ("right", "wrong"):
+    if options.kind in ("class", "right", "wrong"):
         print(json.dumps(grade_time(options.kind, options.count)))
         return
     text = composition(options.kind, options.count)

@@ -154,16 +154,18 @@ def cold_start(runner: Runner) -> list[Row]:
 
 def grading(runner: Runner) -> list[Row]:
     """e: answers judged on one core, against the time to import SymPy, which a checker built on it would take first."""
-    base, right, wrong = in_turn(
+    base, one, right, wrong = in_turn(
         runner.repeats,
         lambda: wall_time([runner.baseline_python, "-c", "import sympy"]),
+        lambda: runner.ours("class", 1000),
         lambda: runner.ours("right", 1000),
         lambda: runner.ours("wrong", 100),
     )
     assert right[0]["right"] == 1000
     assert wrong[0]["right"] == 0
     return [
-        Row("1000 right answers to three-layer problems : one second", median(right), 1.0, 1),
+        Row("1000 right answers to one three-layer problem : one second", median(one), 1.0, 1),
+        Row("1000 right answers, each to another text : one second", median(right), 1.0, 1),
         Row("100 wrong answers, explained : one second", median(wrong), 1.0, 1),
         Row("100 wrong answers, explained : import sympy", median(wrong), median(base), 3),
     ]
