@@ -17,7 +17,7 @@ from fractions import Fraction
 from typing import NamedTuple
 
 from jacobian_chain.errors import Place, ReadingError, Source, UnsupportedError, list_names, suggest
-from jacobian_chain.names import FUNCTION_KEYS, read_key
+from jacobian_chain.names import FUNCTION_KEYS, Names, read_key
 from jacobian_chain.problem import Part, Problem
 from jacobian_chain.select import WORDS
 from jacobian_chain.syntax import Chain, Link, Node, Program, is_balanced, read_chains, read_expression
@@ -157,6 +157,10 @@ def read_answer(source: Source, problem: Problem, vocabulary: Vocabulary, where:
     return reader.read(source)
 
 
+_NOTHING = Program(tokenize(Source("")), (), [], Names())
+"""What was read before anything was."""
+
+
 class _Reader:
     """Reads the lines of ``--where`` and the answer into one list of parts."""
 
@@ -173,7 +177,7 @@ class _Reader:
         self.left = False
         self.in_where = False
         self.behind: int | None = None  # the factor in brackets behind the one that was read last
-        self.program: Program
+        self.program: Program = _NOTHING
         self.nodes: list[Node] = []
         self.outcomes: list[_Outcome] = []
         self.internal = bytearray()
@@ -248,28 +252,23 @@ class _Reader:
         return Statement(target, name, tuple(roots), places)
 
     def lone_target(self, name: Spelling) -> Target | None:
-        """What a single name left of ``=`` is the derivative of, as in ``Jf`` and in courses' ``dW1``."""
+        """What a single name left of ``=`` is the derivative of, as in ``Jf``: by all variables."""
         if len(name.base) < 2 or name.key in self.meanings or name.key in self.vocabulary.values:
             return None
-        head, rest = name.key[0], spell(name.key[1:])
-        value = self.vocabulary.find(rest)
+        head, of = name.key[0], spell(name.key[1:])
+        value = self.vocabulary.find(of)
         if head not in ("J", "D") or value is None or value < self.tape.leaves:
             return None
         by = tuple(self.problem.leaves_of([value]))
-        return self.total_target(head, rest, value, by, None, (-1, -1))
+        roots = [self.add(self.known(value, one, self.problem.total(value, one))) for one in by]
+        root = roots[0] if len(roots) == 1 else self.add(Part("grid", tuple(roots), (len(roots),)))
+        atom = Atom("J", of, None, 0, None, self.problem.shapes[value].is_scalar, None, (), True)
+        return Target(value, by, False, self.add_atom(atom, (root,), (-1, -1)))
 
     def known(self, of: int, by: int, root: int) -> Part:
         """A derivative of the problem as a part of the answer."""
         number = self.problem.shapes[of].is_scalar and self.problem.shapes[by].is_scalar
         return Part("quotient" if number else "known", (), root)
-
-    def total_target(
-        self, sign: str, of: Spelling, value: int, by: tuple[int, ...], names: tuple[Spelling, ...] | None, span: tuple[int, int]
-    ) -> Target:
-        roots = [self.add(self.known(value, one, self.problem.total(value, one))) for one in by]
-        root = roots[0] if len(roots) == 1 else self.add(Part("grid", tuple(roots), (len(roots),)))
-        atom = Atom(sign, of, names, 0, None, self.problem.shapes[value].is_scalar, sign == "∇" or None, (), True)
-        return Target(value, by, False, self.add_atom(atom, (root,), span))
 
     def read_target(self, program: Program, link: Link) -> Target | None:
         """What a left side names; None, with a note, if it is nothing that can be read."""
@@ -310,9 +309,9 @@ class _Reader:
 
     def resolve(self, program: Program, links: Sequence[Link]) -> list[int]:
         """The roots of some sides, every node below them understood as far as it can be by itself."""
-        self.program, self.nodes = program, program.nodes
-        nodes = self.nodes
-        if len(self.outcomes) != len(nodes) or self.in_where:
+        nodes = program.nodes
+        if program is not self.program:
+            self.program, self.nodes = program, nodes
             self.outcomes = [None] * len(nodes)
             self.internal = bytearray(len(nodes))
             for node in nodes:
@@ -346,12 +345,12 @@ class _Reader:
         self.parts.append(part)
         return len(self.parts) - 1
 
-    def span(self, first: Node, last: Node | None = None) -> tuple[int, int]:
-        """Where nodes stand in the answer's text, -1 for a line of ``--where``."""
+    def span(self, node: Node) -> tuple[int, int]:
+        """Where a node stands in the answer's text, -1 for a line of ``--where``."""
         if self.in_where:
             return -1, -1
         tokens = self.program.tokens
-        return tokens.starts[first.start], tokens.ends[(last or first).end - 1]
+        return tokens.starts[node.start], tokens.ends[node.end - 1]
 
     def part(self, kind: str, args: Sequence[int], node: Node, value: object = 0) -> int:
         start, end = self.span(node)
@@ -948,7 +947,7 @@ class _Reader:
     def value_of(self, text: str, node: Node) -> int:
         """A value that stands in an index."""
         inner = _Reader(self.problem, self.vocabulary)
-        inner.meanings, inner.in_where = self.meanings, True
+        inner.meanings, inner.used, inner.in_where = self.meanings, self.used, True
         try:
             program = read_expression(Source(text, "index"), *self.known_names())
             return inner.as_value(inner.resolve(program, [Link(0, len(program.nodes) - 1, 0, len(program.tokens.kinds))])[0])
@@ -1217,13 +1216,7 @@ class _Meanings:
             leaves = self.problem.leaves_of([value])
             self.offer([self.total(value, leaf) for leaf in leaves], "by all variables")
             return
-        variables: list[int] = []
-        for name in self.by:
-            found = self.reader.find_variable(name)
-            members = (found,) if found is not None else self.reader.vocabulary.members(name.key)
-            if not members:
-                raise self.reader.unknown(name, self.node())
-            variables += members
+        variables = self.variables(self.by)
         canonical = [self.problem.canonical[one] if one < len(self.problem.canonical) else one for one in variables]
         total = [self.total(value, one) for one in canonical]
         direct = [
@@ -1235,6 +1228,17 @@ class _Meanings:
         self.offer(total, "the total derivative")
         if self.sign == "∇" and not self.reader.left:
             self.offer(direct, "the partial derivative")
+
+    def variables(self, names: Sequence[Spelling]) -> list[int]:
+        """The values that names stand for, a group's or a prefix's one by one."""
+        variables: list[int] = []
+        for name in names:
+            found = self.reader.find_variable(name)
+            members = (found,) if found is not None else self.reader.vocabulary.members(name.key)
+            if not members:
+                raise self.reader.unknown(name, self.node())
+            variables += members
+        return variables
 
     def of_value(self, written: _Value) -> None:
         """The derivative of a value that is written out: of the layer at that point, or of the whole composite."""
@@ -1266,16 +1270,7 @@ class _Meanings:
         """The Jacobian of several values below each other, by all that they depend on or by the names below."""
         if any(value >= len(self.tape.names) for value in values):
             raise ReadingError("these are not values of the composition", self.place)
-        if self.by is None:
-            variables = self.problem.leaves_of(values)
-        else:
-            variables = []
-            for name in self.by:
-                found = self.reader.find_variable(name)
-                members = (found,) if found is not None else self.reader.vocabulary.members(name.key)
-                if not members:
-                    raise self.reader.unknown(name, self.node())
-                variables += members
+        variables = self.problem.leaves_of(values) if self.by is None else self.variables(self.by)
         cells = [self.reader.add(self.total(value, one)) for value in values for one in variables]
         self.roots.append(self.reader.add(Part("grid", tuple(cells), (len(variables),) * len(values))))
         self.meanings.append("the Jacobian of the composite")

@@ -34,6 +34,9 @@ SEED = 2_305_843
 MAX_CHARACTERS = 1_000_000
 """Longest answer that is read."""
 
+MAX_LONG = 4
+"""Most readings of an answer that are compared in the prime field, less one."""
+
 MAX_REPAIRS = 40_000
 """Most repairs of single factors that are tried, times the parts that each has to be looked through."""
 
@@ -177,10 +180,12 @@ def judge(question: Question, source: Source, where: Sequence[str], suggest: Sug
         raise LimitError(f"the answer has {len(source.text):,} characters; the limit is {MAX_CHARACTERS:,}")
     answers: list[Answer] = []
     judge = _Judge(question, source, suggest, reveal)
+    unsure = False
     best: tuple[tuple[int, int], Outcome] | None = None
     for answer in _read(question, source, where):
         answers.append(answer)
         for outcome in _readings(question, answer):
+            unsure |= outcome.unsure
             right = 0 if question.layout.name in outcome.holds_in else 1 if outcome.holds_in else 2
             rank = right, len(judge.steps(outcome, judge.setting(outcome))) if right < 2 else 0
             if best is None or rank < best[0]:
@@ -188,7 +193,7 @@ def judge(question: Question, source: Source, where: Sequence[str], suggest: Sug
             if rank == (0, 0):
                 return judge.verdict(outcome, answers)
     assert best is not None
-    return judge.verdict(best[1], answers)
+    return judge.verdict(best[1]._replace(unsure=unsure), answers)
 
 
 def _vocabulary(problem: Problem, naming: str) -> Vocabulary:
@@ -219,13 +224,14 @@ def _read(question: Question, source: Source, where: Sequence[str]) -> Iterator[
 def _readings(question: Question, answer: Answer) -> Iterator[Outcome]:
     """The answer under each choice of what its symbols mean, the likeliest first."""
     claim = find_claim(answer, question)
-    tried = False
+    long = 0
     for choices in _choices(answer):
         outcome = _compare(question, answer, claim, choices)
+        long += outcome.decided_by == "prime-field"
+        if long > MAX_LONG:  # these take long: what the other readings say is not known
+            yield outcome._replace(unsure=not outcome.settings)
+            return
         yield outcome
-        if outcome.decided_by == "prime-field" and tried:
-            return  # these take long
-        tried = True
 
 
 def _choices(answer: Answer) -> Iterator[dict[object, int]]:
@@ -351,9 +357,7 @@ def _field_blocks(prints: Fingerprints, claim: Claim) -> list[tuple[int, ...] | 
         elif piece.is_turned(prints.setting):
             raise LimitError("a transpose on the left side of an answer this long is not compared")
         else:
-            blocks += [trim(row) for row in prints.of_answer(piece.root)]
-    if claim.kept is not None and len(blocks) > max(claim.kept):
-        blocks = [blocks[k] for k in claim.kept]
+            blocks += claim.keep([trim(row) for row in prints.of_answer(piece.root)])
     return blocks
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple, TypeVar
 
 from jacobian_chain.answer import Answer, Statement
 from jacobian_chain.evaluate import MisfitError, Setting, blocks_of, evaluate
 from jacobian_chain.layout import Layout
 from jacobian_chain.problem import Problem
 from jacobian_chain.words import Polynomial, settle, transpose
+
+_B = TypeVar("_B")
 
 
 class Question(NamedTuple):
@@ -81,6 +84,12 @@ class Claim(NamedTuple):
     kept: tuple[int, ...] | None = None
     given: int = 0
 
+    def keep(self, blocks: Sequence[_B]) -> Sequence[_B]:
+        """The blocks of one piece that speak of the question's variables; all of them where their number is not what was named."""
+        if self.kept is None or len(blocks) != self.given:
+            return blocks
+        return [blocks[k] for k in self.kept]
+
 
 def find_claim(answer: Answer, question: Question) -> Claim:
     """The lines that answer the question.
@@ -134,7 +143,5 @@ def claimed_blocks(answer: Answer, claim: Claim, setting: Setting, places: bool 
             blocks = [transpose(block) for block in blocks]
         if not claim.whole and len(blocks) != 1:
             raise MisfitError(f"the left side names one block, and {len(blocks)} are given", piece.root)
-        if claim.kept is not None and len(blocks) == claim.given:
-            blocks = [blocks[k] for k in claim.kept]
-        result += blocks
+        result += claim.keep(blocks)
     return result

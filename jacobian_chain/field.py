@@ -209,7 +209,7 @@ class Fingerprints:
         elif part.kind == "identity":
             result = row
         elif part.kind == "sum":
-            numbers = [is_number(self.answer.parts, arg) for arg in part.args] if not node.known else [False]
+            numbers = [self._is_single(arg) for arg in part.args] if not node.known else [False]
             if any(numbers) and not all(numbers):
                 raise LimitError("a number in a sum with this many terms is not compared", hint="write I for the identity")
             total: list[int] = []
@@ -228,6 +228,26 @@ class Fingerprints:
         self._rows += (row, result)
         return result
 
+    def _is_single(self, root: int) -> bool:
+        """Whether a part is made of single numbers only, which in a sum are added to every entry rather than along the diagonal."""
+        parts, problem = self.answer.parts, self.problem
+        stack = [root]
+        while stack:
+            part = parts[stack.pop()]
+            if part.kind == "value":
+                assert isinstance(part.value, int)
+                if not problem.shapes[part.value].is_scalar:
+                    return False
+            elif part.kind == "letter":
+                assert isinstance(part.value, int)
+                if problem.alphabet.shape(part.value) != ("1", "1"):
+                    return False
+            elif part.kind in ("product", "sum", "negate", "transpose", "name", "derivative"):
+                stack.extend(part.args)
+            elif part.kind not in ("number", "quotient"):
+                return False
+        return True
+
     def _letter(self, code: int, row: _Row) -> _Row:
         rows, columns = self.problem.alphabet.shape(code)
         if rows == columns == "1":
@@ -238,18 +258,6 @@ class Fingerprints:
         if columns == "1":
             return (sum(entry * self._place.weight(-1, k) for k, entry in enumerate(moved)) % PRIME,)
         return moved
-
-
-def is_number(parts: Sequence[Part], root: int) -> bool:
-    """Whether a part is made of numbers only, which in a sum are added to every entry rather than along the diagonal."""
-    stack = [root]
-    while stack:
-        part = parts[stack.pop()]
-        if part.kind in ("product", "sum", "negate", "transpose", "name"):
-            stack.extend(part.args)
-        elif part.kind not in ("number", "quotient"):
-            return False
-    return True
 
 
 def trim(row: _Row) -> _Row:
