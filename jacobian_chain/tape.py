@@ -39,14 +39,30 @@ class Shape(NamedTuple):
 
 SCALAR = Shape("1", "1")
 
+ABSTRACT = frozenset({"layer", "sum", "scale", "number"})
+"""Operations that compositions of unspecified layers are made of."""
+
 
 class Step(NamedTuple):
-    """One assignment, of what ``operation`` makes of the inputs u, v, ….
+    """One assignment, of what ``operation`` makes of the inputs u, v, …; the value's shape is beside it on the tape.
 
-    ``layer``   an opaque differentiable map called ``name``
-    ``sum``     c₁ u + c₂ v + … with the numbers ``coefficients``
-    ``scale``   the scalar u times v
-    ``number``  the constant ``coefficients[0]``, no inputs
+    ``layer``     an opaque differentiable map called ``name``
+    ``sum``       c₁ u + c₂ v + … with the numbers ``coefficients``; an input that is a ``number`` is added to every entry
+    ``scale``     the scalar u times v
+    ``number``    the constant ``coefficients[0]``, no inputs
+    ``constant``  π or e, by ``name``;  ``dimension``  the size called ``name``, as a number
+    ``ones``, ``zeros``, ``identity``  of the value's shape;  ``unit``  the column e_i, with i in ``coefficients``
+    ``product``   of matrices;  ``hadamard``  entry by entry, of two or more of one shape
+    ``power``     every entry to the power ``coefficients[0]``
+    ``apply``     the function ``name`` at every entry; with ``coefficients`` (k,) its k-th derivative
+    ``transpose``, ``inverse``, ``trace``, ``det``;  ``logdet``  log |det u|
+    ``sqnorm``    Σ u²;  ``norm1``  Σ |u|;  ``logsumexp``  log Σ exp u
+    ``softmax``   of each column or each row, as ``name`` says: ``columns``, ``rows``
+    ``CE``        -Σ v log u
+    ``layernorm`` (u - mean) / √variance of a column
+    ``diag``      the diagonal matrix of a column;  ``diagonal``  the diagonal of a matrix as a column
+    ``vec``       the columns below each other;  ``reshape``  its inverse;  ``kron``  the Kronecker product
+    ``beside``, ``below``  blocks in one row, in one column
     """
 
     operation: str
@@ -68,6 +84,9 @@ class Tape:
         declared: for each value, whether its shape was declared or forced rather than assumed.
         nested: whether the text was one expression rather than equations.
         spellings: how each name was first typed.
+        facts: what is known of values: (value, ``symmetric`` | ``label`` | ``free``), in order.
+        functions: the elementwise functions that the text defines, each a tape of scalars from its one leaf to its last value.
+        calls: values that a layer with a definition gives, with its name and the values it is applied to.
     """
 
     leaves: int
@@ -78,6 +97,9 @@ class Tape:
     declared: tuple[bool, ...] = field(default=(), compare=False)
     nested: bool = field(default=False, compare=False)
     spellings: Mapping[str, Spelling] = field(default_factory=dict, compare=False, repr=False)
+    facts: tuple[tuple[int, str], ...] = ()
+    functions: tuple[tuple[str, Tape], ...] = ()
+    calls: tuple[tuple[int, str, tuple[int, ...]], ...] = ()
 
     def __post_init__(self) -> None:
         size = self.leaves + len(self.steps)
@@ -113,6 +135,11 @@ class Tape:
             for value in step.inputs:
                 used[value] = 1
         return [value for value in range(self.leaves, len(self.names)) if not used[value]]
+
+    @property
+    def is_abstract(self) -> bool:
+        """Whether nothing but opaque layers, sums and multiples occurs."""
+        return all(step.operation in ABSTRACT for step in self.steps)
 
     def layers(self) -> set[str]:
         """Names of the opaque layers."""
