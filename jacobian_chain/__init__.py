@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from jacobian_chain.checking import Verdict as Verdict
     from jacobian_chain.errors import ChainError as ChainError
-    from jacobian_chain.interface import Block as Block
     from jacobian_chain.interface import Composition as Composition
-    from jacobian_chain.interface import Jacobian as Jacobian
     from jacobian_chain.interface import check as check
     from jacobian_chain.interface import derive as derive
     from jacobian_chain.interface import parse as parse
+    from jacobian_chain.jacobian import Block as Block
+    from jacobian_chain.jacobian import Jacobian as Jacobian
 
 __version__ = "0.1.0"
 __all__ = ["Block", "ChainError", "Composition", "Jacobian", "Verdict", "check", "derive", "parse"]
@@ -29,7 +29,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    home = {"ChainError": "errors", "Verdict": "checking"}.get(name, "interface")
+    home = {"Block": "jacobian", "ChainError": "errors", "Jacobian": "jacobian", "Verdict": "checking"}.get(name, "interface")
     module = import_module(f"jacobian_chain.{home}")
     value = globals()[name] = getattr(module, name)
     return value

@@ -19,8 +19,10 @@ from jacobian_chain.errors import ChainError, OptionError, Place, ReadingError, 
 
 if TYPE_CHECKING:
     from jacobian_chain.checking import Verdict
-    from jacobian_chain.interface import Jacobian
+    from jacobian_chain.interface import Composition
+    from jacobian_chain.jacobian import Jacobian
     from jacobian_chain.tape import Tape
+    from jacobian_chain.witness import Verification
 
 LAYOUT_NAMES = ("numerator", "denominator", "mixed", "both")
 NOTATION_NAMES = ("jacobian", "partial", "total", "nabla", "slots")
@@ -101,13 +103,17 @@ def _complete_names(context: click.Context, _parameter: click.Parameter, incompl
 @click.option("--shared", is_flag=True, help="Give every adjoint a name, one line each, as backpropagation computes them.")
 @click.option("--expand", is_flag=True, help="Distribute sums: one product for each path.")
 @click.option("--vec", is_flag=True, help="Write a scalar's derivative by a matrix on vec too.")
+@click.option("--second", metavar="NAME,NAME", help="The second derivatives of a scalar by two values instead, on vec of both.")
+@click.option("--hvp", metavar="NAME", help="The Hessian by the one --wrt variable times a direction called NAME instead.")
+@click.option("--index-notation", is_flag=True, help="Write derivatives by components.")
+@click.option("--verify", "verifies", is_flag=True, help="Compare with numerical differentiation, as verify does.")
 @click.option("--shapes", is_flag=True, help="Show the shape of every value, and whether it was assumed.")
 @click.option("--max-factors", type=click.IntRange(min=1), default=1_000_000, show_default=True, help="Most factors that are written out.")
 @click.option("--format", "format_", type=click.Choice(FORMATS), default="latex", show_default=True, help="Output language.")
 @click.option("-o", "--output", type=click.Path(dir_okay=False, writable=True), metavar="FILE", help="Write to FILE.")
 @_appearance
-@click.pass_obj
-def derive(settings: dict[str, Any], /, composition: str, ascii: bool, color: str | None, **options: Any) -> None:
+@click.pass_context
+def derive(context: click.Context, /, composition: str, ascii: bool, color: str | None, **options: Any) -> None:
     """Derive the block Jacobian of COMPOSITION.
 
     COMPOSITION is nested calls or equations, in ASCII, Unicode or LaTeX; @FILE reads a file, - standard input.
@@ -116,15 +122,103 @@ def derive(settings: dict[str, Any], /, composition: str, ascii: bool, color: st
     from jacobian_chain.interface import derive as derive_jacobian
     from jacobian_chain.reading import read_composition
 
-    settings = {"ascii": ascii or settings["ascii"], "color": color or settings["color"]}
+    settings: dict[str, Any] = {"ascii": ascii or context.obj["ascii"], "color": color or context.obj["color"]}
     reading = read_composition(_read_text(composition, "composition"))
     for notice in reading.notices:
         _notify(str(notice), settings)
     layouts = ("numerator", "denominator") if options["layout"] == "both" else (options["layout"],)
     composed = Composition(reading)
+    if options["second"] or options["hvp"]:
+        _write(_format_second(composed, options, settings), options["output"], settings)
+        return
     jacobian = derive_jacobian(composed, options["wrt"], options["of"], layouts[0], options["max_factors"])
     pages = [jacobian if layout == jacobian.layout.name else jacobian.in_layout(layout) for layout in layouts]
     _write(_format(pages, options, settings, list(composed.notices)), options["output"], settings)
+    if options["verifies"]:
+        verification = jacobian.verify()
+        for line in _verification_lines(verification):
+            _notify(line, settings)
+        context.exit(0 if verification else 1)
+
+
+def _format_second(composed: Composition, options: dict[str, Any], settings: dict[str, Any]) -> str:
+    """Second derivatives in the format that was asked for."""
+    from jacobian_chain.tokens import split_names
+
+    form = options["format_"]
+    set_apart = ("notation", "naming", "points", "shared", "expand", "vec", "shapes", "index_notation", "verifies")
+    idle = [name for name in set_apart if options[name]]
+    if idle or (options["second"] and options["hvp"]):
+        name = "hvp" if not idle else {"verifies": "verify"}.get(idle[0], idle[0].replace("_", "-"))
+        raise OptionError(f"--{name} has no effect on second derivatives", hint="leave it away")
+    if form not in ("latex", "unicode"):
+        raise OptionError(f"second derivatives have no format {form} yet", hint="choose latex or unicode")
+    if options["second"]:
+        names = split_names(options["second"])
+        if len(names) != 2:
+            raise OptionError("--second takes two names", hint="as in --second x,x or --second x,W")
+        derivative = composed.second(names[0], names[1], options["of"])
+    else:
+        if len(options["wrt"]) != 1:
+            raise OptionError("--hvp needs one variable", hint="as in --wrt x --hvp v")
+        derivative = composed.hessian_along(options["hvp"], options["wrt"][0], options["of"])
+    sheet = derivative.sheet(form, settings["ascii"] or not _can_encode(), options["index"])
+    mark = "% " if form == "latex" else "# "
+    parts = [f"{mark}the same in every layout" if options["second"] else f"{mark}in the shape of the variable"]
+    parts += [f"{mark}where {line}" for line in sheet.legend]
+    return "\n".join([*parts, sheet.text])
+
+
+def _verification_lines(verification: Verification) -> Iterable[str]:
+    """One line for each comparison."""
+    for comparison in verification.comparisons:
+        verdict = "agrees" if comparison.holds else "DIFFERS"
+        yield f"{comparison.variable}, {comparison.layout} layout: {verdict}, relative error {comparison.error:.1e}"
+
+
+@cli.command()
+@click.argument("composition")
+@click.option("--wrt", multiple=True, metavar="NAME", shell_complete=_complete_names, help="Differentiate by NAME, as for derive.")
+@click.option("--of", metavar="NAME", shell_complete=_complete_names, help="Differentiate the value NAME; by default the one unused.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Chooses the random points.")
+@_appearance
+@click.pass_context
+def verify(context: click.Context, /, composition: str, ascii: bool, color: str | None, **options: Any) -> None:
+    """Compare the derivation with numerical differentiation of COMPOSITION, for each block and layout.
+
+    Shapes and points are random; unspecified layers become random smooth maps. The exit status is 1 if a relative error is above 1e-6.
+    """
+    from jacobian_chain.interface import Composition
+    from jacobian_chain.interface import derive as derive_jacobian
+    from jacobian_chain.reading import read_composition
+
+    settings: dict[str, Any] = {"ascii": ascii or context.obj["ascii"], "color": color or context.obj["color"]}
+    reading = read_composition(_read_text(composition, "composition"))
+    for notice in reading.notices:
+        _notify(str(notice), settings)
+    verification = derive_jacobian(Composition(reading), options["wrt"], options["of"]).verify(options["seed"])
+    lines = zip(_verification_lines(verification), verification.comparisons, strict=True)
+    _print_styled([(line, "green" if comparison.holds else "bold red") for line, comparison in lines], settings)
+    context.exit(0 if verification else 1)
+
+
+@cli.command()
+@_appearance
+@click.pass_obj
+def layers(settings: dict[str, Any], ascii: bool, color: str | None) -> None:
+    """The operations and elementwise functions that are known: how they are typed, their differential, domain and source."""
+    from jacobian_chain.operations import describe_operations
+
+    settings = {"ascii": ascii or settings["ascii"], "color": color or settings["color"]}
+    lines: list[tuple[str, str]] = []
+    for title, rows in describe_operations():
+        lines.append((title, "bold"))
+        width = max(len(row[0]) for row in rows) + 2
+        for name, *facts in rows:
+            for k, fact in enumerate(fact for fact in facts if fact):
+                lines.append((f"  {'' if k else name:{width}}{fact}", ""))
+        lines.append(("", ""))
+    _print_styled(lines[:-1], settings)
 
 
 CHECK_EXAMPLES = """\b
@@ -295,11 +389,14 @@ def _format(pages: Sequence[Jacobian], options: dict[str, Any], settings: dict[s
     """The whole output in the format that was asked for."""
     style = {key: options[key] for key in ("notation", "naming", "index", "points", "shared", "expand", "vec")}
     form = options["format_"]
-    idle = [name for name in ("notation", "naming", "points", "shared", "expand", "vec", "shapes") if form == "sympy" and options[name]]
+    if options["index_notation"]:
+        style["index_notation"] = True
+    decisions = ("notation", "naming", "points", "shared", "expand", "vec", "shapes", "index_notation")
+    idle = [name for name in decisions if form == "sympy" and options[name]]
     if form == "json" and options["shapes"]:
         idle = ["shapes"]
     if idle:
-        raise OptionError(f"--{idle[0]} has no effect on the format {form}", hint="leave it away")
+        raise OptionError(f"--{idle[0].replace('_', '-')} has no effect on the format {form}", hint="leave it away")
     plain = settings["ascii"] or not _can_encode()
     if form == "json":
         import json
@@ -308,13 +405,18 @@ def _format(pages: Sequence[Jacobian], options: dict[str, Any], settings: dict[s
         for document in documents:
             document["notices"] = notices + document["notices"]
         return json.dumps(documents[0] if len(documents) == 1 else documents, ensure_ascii=settings["ascii"])
-    from jacobian_chain.interface import Sheet
+    from jacobian_chain.jacobian import Sheet
 
     mark = "% " if form == "latex" else "# "
     parts = []
     told: set[str] = set()
-    for page in pages:
-        parts.append(f"{mark}{page.layout.name} layout: {page.layout.description}")
+    by_components = options["index_notation"]
+    for page in pages[:1] if by_components else pages:
+        parts.append(
+            f"{mark}by components, the same in every layout"
+            if by_components
+            else f"{mark}{page.layout.name} layout: {page.layout.description}"
+        )
         if form == "sympy":
             from sympy import srepr
 

@@ -4,7 +4,7 @@ The object is stable: fields may be added, none is renamed or removed. Both layo
 
 ``composition``
     ``values``: for each value its ``name`` (null where the text gives none), ``shape`` (rows and columns, as text), whether
-    that was ``declared``, and what computes it: ``operation`` (``leaf``, ``layer``, ``sum``, ``scale``, ``number``), ``layer``,
+    that was ``declared``, and what computes it: ``operation`` (as in :class:`jacobian_chain.tape.Step`, or ``leaf``), ``layer``,
     ``inputs`` (values by number), ``coefficients`` (of a sum, as text). ``groups``: name to values.
 ``of``, ``wrt``, ``layout``, ``notation``, ``naming``
     what was derived, and how it is written.
@@ -26,6 +26,12 @@ The object is stable: fields may be added, none is renamed or removed. Both layo
     names that were made up for values without one, and the value that each is.
 ``notices``
     choices made in reading, and facts worth knowing.
+
+Blocks that are spelled out rather than products of layers have no ``notation`` and ``naming`` (null), no ``factors`` and no ``points``.
+Their ``expressions`` are nodes of matrix calculus: ``operation`` as in :class:`jacobian_chain.tape.Step` and
+:mod:`jacobian_chain.arrays`, ``name``, ``inputs`` (expressions by number), ``coefficients`` (as text) and ``shape``, and for a value
+of the composition its number, ``value``. ``definitions`` have ``name``, ``latex`` and ``expression`` there, ``facts`` are the declared
+facts that were used, and with shared adjoints ``lines`` are all of them: ``of``, ``by``, ``latex``, ``expression``.
 """
 
 from __future__ import annotations
@@ -33,6 +39,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from jacobian_chain.blocks import Block as ConcreteBlock
+from jacobian_chain.exposition import Page as ConcretePage
 from jacobian_chain.layout import entries, orient
 from jacobian_chain.maps import Map, count_references, factors
 from jacobian_chain.notation import Page, shape_of_block
@@ -129,3 +137,53 @@ def _describe_node(page: Page, node: Map, number: dict[int, int]) -> dict[str, A
     if node.kind in ("partial", "total", "scale"):
         entry["transposed"] = node.adjoint
     return entry
+
+
+def describe_concrete(page: ConcretePage, latex: str, facts: Iterable[str], notices: Iterable[str] = ()) -> dict[str, Any]:
+    """Blocks that are spelled out as the object that the module's text documents."""
+    derivation = page.derivation
+    arrays, tape = derivation.arrays, derivation.arrays.tape
+    written = [*derivation.blocks, *derivation.lines]
+    needed = arrays.reachable([*(block.node for block in written), *page.invented])
+    number = {node: k for k, node in enumerate(needed)}
+    expressions = []
+    for node in needed:
+        step = arrays.view(node)
+        entry: dict[str, Any] = {"operation": step.operation, "shape": list(arrays.shapes[node])}
+        if node < len(tape.names):
+            entry["value"] = node
+        if step.name:
+            entry["name"] = step.name
+        if step.inputs:
+            entry["inputs"] = [number[source] for source in step.inputs]
+        if step.coefficients:
+            entry["coefficients"] = [str(coefficient) for coefficient in step.coefficients]
+        expressions.append(entry)
+
+    def describe_line(block: ConcreteBlock) -> dict[str, Any]:
+        names = {"of": page.labels.value(block.of).key, "by": page.labels.value(block.by).key}
+        return names | {"latex": page.right_side(block), "expression": number[block.node]}
+
+    blocks = [
+        {"variable": page.labels.value(block.by).key, "shape": list(block.shape), "on_vec": block.on_vec}
+        | {"latex": page.right_side(block), "expression": number[block.node]}
+        for block in derivation.blocks
+    ]
+    definitions = [{"name": name.key, "latex": page.formula.text(node), "expression": number[node]} for node, name in page.invented.items()]
+    return {
+        "composition": _describe_tape(tape),
+        "of": page.labels.value(derivation.output).key,
+        "wrt": [block["variable"] for block in blocks],
+        "layout": derivation.layout.name,
+        "notation": None,
+        "naming": None,
+        "latex": latex,
+        "blocks": blocks,
+        "definitions": definitions,
+        "lines": [describe_line(line) for line in derivation.lines],
+        "expressions": expressions,
+        "points": {},
+        "facts": list(facts),
+        "notices": list(notices),
+        "names": {name.key: node for node, name in page.invented.items() if node < len(tape.names)},
+    }

@@ -1,16 +1,20 @@
 """Numerator, denominator and mixed layout: the only module that transposes and reverses.
 
-Derivations are made in numerator layout. Denominator layout is its dual: every product reversed, every factor replaced by
-its adjoint. Mixed layout keeps Jacobians in numerator layout and gives the gradient of a scalar the shape of its variable.
+Derivations of abstract layers are made in numerator layout. Denominator layout is its dual: every product reversed, every factor
+replaced by its adjoint. Mixed layout keeps Jacobians in numerator layout and gives the gradient of a scalar the shape of its
+variable; that is how the gradients of concrete layers are made, and in numerator layout they are transposed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from jacobian_chain.maps import Map
 from jacobian_chain.tape import Shape
+
+if TYPE_CHECKING:
+    from jacobian_chain.arrays import Arrays
 
 
 class Layout(NamedTuple):
@@ -49,6 +53,34 @@ def adjoint(maps: Sequence[Map]) -> tuple[Map, ...]:
         else node
         for node in maps
     )
+
+
+def transpose_gradient(arrays: Arrays, gradient: int, known: dict[int, int]) -> int:
+    """A gradient transposed as people write the product of numerator layout: (A B)ᵀ = Bᵀ Aᵀ, (δ ⊙ m)ᵀ = δᵀ diag(m).
+
+    ``known`` keeps what was transposed already; who transposes the parts of a gradient before the whole never goes deep.
+    """
+    found = known.get(gradient)
+    if found is not None:
+        return found
+    step, shape = arrays.view(gradient), arrays.shapes[gradient]
+    coefficient, core = arrays.split(gradient)
+    if core != gradient:
+        found = arrays.multiple(coefficient, transpose_gradient(arrays, core, known))
+    elif step.operation == "product":
+        found = arrays.product([transpose_gradient(arrays, factor, known) for factor in reversed(step.inputs)])
+    elif step.operation == "scale":
+        found = arrays.scale(step.inputs[0], transpose_gradient(arrays, step.inputs[1], known))
+    elif step.operation == "hadamard" and shape.columns == "1":
+        rest = arrays.hadamard(step.inputs[1:])
+        found = arrays.product((transpose_gradient(arrays, step.inputs[0], known), arrays.diag(rest)))
+    elif step.operation == "sum" and any(arrays.view(term).operation == "product" for term in step.inputs):
+        terms = zip(step.coefficients, [transpose_gradient(arrays, term, known) for term in step.inputs], strict=True)
+        found = arrays.sum(terms, Shape(shape.columns, shape.rows))
+    else:
+        found = arrays.transpose(gradient)
+    known[gradient] = found
+    return found
 
 
 def adjoint_word(word: tuple[int, ...]) -> tuple[int, ...]:

@@ -25,6 +25,9 @@ FUNCTIONS = frozenset(
 FUNCTION_KEYS = {spell(*name.split("_", 1)).key: name for name in FUNCTIONS}
 """Key of a function's name, as the tokens spell it, to its name."""
 
+ELEMENTWISE_NAMES = frozenset("σφ")
+"""Functions that are applied to every entry without being declared so."""
+
 OPENING = {"(": ")", "[": "]", "{": "}", "begin-grid": "end-grid"}
 CLOSING = {close: open_ for open_, close in OPENING.items()}
 
@@ -58,6 +61,7 @@ class Names:
         self.layers = frozenset(layers).difference(values)
         self.declared = {*values, *layers, *known}
         self.given = frozenset(self.declared)
+        self.functions = set(ELEMENTWISE_NAMES)  # those that the text defines or declares elementwise
         self.spellings: dict[str, Spelling] = {}
         self.notices: list[Notice] = []
 
@@ -335,7 +339,9 @@ def _find_values(tokens: Tokens, segments: list[Segment], names: Names) -> None:
                 spellings[key] = name
             after = kinds[i + 1] if i + 1 < segment.end else ""
             if i in segment.head:
-                if not elementwise and (declaration or after != "("):
+                if elementwise or (after == "(" and i == segment.start):
+                    names.functions.add(key)
+                elif declaration or after != "(":
                     values.add(key)
             elif after == "(":
                 applied.add(key)

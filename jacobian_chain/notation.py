@@ -164,6 +164,13 @@ class Labels:
         """The arguments at which a layer's derivative is evaluated."""
         return tuple(self.slot(step, slot) for slot in range(len(self._step(step).inputs)))
 
+    def invent(self, letter: str) -> Spelling:
+        """A name that nothing bears yet: the letter, or the letter with the first free number."""
+        candidates = itertools.chain([""], (str(k) for k in itertools.count(1)))
+        suffix = next(suffix for suffix in candidates if letter + suffix not in self._taken)
+        self._taken.add(letter + suffix)
+        return Spelling(letter + suffix, letter, "", suffix)
+
     def fresh(self) -> list[tuple[Spelling, int]]:
         """The names that were made up so far, each with the value that it is, in the order of the tape."""
         steps = self.tape.steps

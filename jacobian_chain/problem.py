@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from fractions import Fraction
 from typing import NamedTuple
 
+from jacobian_chain.errors import UnsupportedError
 from jacobian_chain.layout import entries
 from jacobian_chain.maps import ONE
 from jacobian_chain.tape import Shape, Tape
@@ -50,9 +51,15 @@ class Part(NamedTuple):
 
 
 class Problem:
-    """A tape with its values and letters numbered, and its derivatives on demand."""
+    """A tape with its values and letters numbered, and its derivatives on demand.
+
+    Raises:
+        UnsupportedError: the tape has concrete layers.
+    """
 
     def __init__(self, tape: Tape) -> None:
+        if not tape.is_abstract:
+            raise UnsupportedError("not supported yet: checking answers through concrete layers", hint="derive and verify know them")
         self.tape = tape
         self.alphabet = Alphabet()
         self.parts: list[Part] = [Part("identity"), Part("zero")]

@@ -10,7 +10,7 @@ from jacobian_chain.errors import LimitError
 from jacobian_chain.layout import orient
 from jacobian_chain.maps import ONE, ZERO, Map, count_references
 from jacobian_chain.notation import Labels, Page
-from jacobian_chain.tape import Tape
+from jacobian_chain.tape import ABSTRACT, Tape
 from jacobian_chain.writers import Writer
 
 BLOCKS_A_LINE = 4
@@ -267,6 +267,10 @@ def write_value(tape: Tape, value: int, writer: Writer, labels: Labels, deep: bo
             continue
         if step is None:
             parts.append(writer.name(labels.value(item)))
+        elif step.operation not in ABSTRACT:
+            from jacobian_chain.formula import of_tape  # abstract text does without
+
+            return of_tape(tape, writer, labels, deep).text(value)
         elif step.operation == "layer":
             pieces: list[int | str] = [writer.name(labels.layer(item)), "("]
             for slot, source in enumerate(step.inputs):

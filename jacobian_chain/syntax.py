@@ -111,7 +111,7 @@ def read_program(source: Source) -> Program:
     >>> [node.kind for node in program.nodes]
     ['function', 'name', 'name', 'call']
     """
-    tokens = _tokenize(source)
+    tokens = _name_ones(_tokenize(source))
     ranges = _split(tokens)
     if not ranges:
         raise ReadingError("the text is empty", Place(source, 0, 0), "type a composition such as L2(L1(x, θ1), θ2)")
@@ -120,6 +120,30 @@ def read_program(source: Source) -> Program:
     parser = _Parser(tokens, names)
     statements = tuple(_read_statement(parser, segment) for segment in segments)
     return Program(tokens, statements, parser.nodes, names)
+
+
+BOLD_ONE = "1"
+"""Key of a bold 1, a column of ones; with the size that is written below it, after an underscore."""
+
+_BOLD_ONE = re.compile(r"\\(?:mathbf|mathbb|boldsymbol|bm|pmb|symbf)\s*(?:\{\s*)?1(?![0-9.])")
+
+
+def _name_ones(tokens: Tokens) -> Tokens:
+    """Tokens in which every bold 1 is a name, with the index below it."""
+    ends = {match.end() for match in _BOLD_ONE.finditer(tokens.source.text)}
+    if not ends and "𝟏" not in tokens.source.text:
+        return tokens
+    result = Tokens(tokens.source, [], [], [], [])
+    for i, kind in enumerate(tokens.kinds):
+        is_one = tokens.ends[i] in ends or (kind == "name" and tokens.spelling(i).key == BOLD_ONE)
+        below = result.values[-1] if result.kinds else ""
+        if kind == "index" and isinstance(below, Spelling) and below.key == BOLD_ONE:
+            result.values[-1], result.ends[-1] = Spelling(f"{BOLD_ONE}_{_text(tokens, i)}", "1", "", _text(tokens, i)), tokens.ends[i]
+            continue
+        _copy(tokens, i, i + 1, result)
+        if is_one:
+            result.kinds[-1], result.values[-1] = "name", Spelling(BOLD_ONE, "1")
+    return result
 
 
 def read_expression(source: Source, values: Collection[str] = (), layers: Collection[str] = (), known: Collection[str] = ()) -> Program:
@@ -735,7 +759,7 @@ class _Parser:
         tokens = self.tokens
         before = self.nodes[self.operands[-1]]
         function_ahead = False
-        if tokens.kinds[i] == "number" and before.kind in ("name", "number"):
+        if tokens.kinds[i] == "number" and before.kind in ("name", "number") and not self.is_row_of_ones(i):
             hint = f"a number stands before what it multiplies; an index is written {before.value}_{_text(tokens, i)}"
             if before.kind == "number":
                 hint = f"write {before.value}*{_text(tokens, i)} for a product"
@@ -745,12 +769,19 @@ class _Parser:
             function_ahead = is_function(tokens.spelling(i)) and key not in self.names.values
             split = tokens.starts[i] == tokens.starts[i - 1]  # one word, read as a product
             if before.kind == "name" and not function_ahead and not split and self.innermost() == "call":
-                function = self.nodes[self.operands[self.stack[self.brackets[-1]].base - 1]]
-                if function.value not in FUNCTION_KEYS and self.names.declared.isdisjoint((before.value, key)):
+                function = self.nodes[self.function_under(self.operands[self.stack[self.brackets[-1]].base - 1])]
+                known = function.value in FUNCTION_KEYS or function.value in self.names.functions
+                if not known and self.names.declared.isdisjoint((before.value, key)):
                     hint = f"missing comma? write {before.value}, {key} for two arguments, {before.value}*{key} for a product"
                     raise ReadingError(f"{before.value} and {key} stand side by side", tokens.place(i), hint)
         self.reduce(_PRODUCT, closes_function=function_ahead)
         self.stack.append(_Pending(_PRODUCT, "product", "", i, len(self.operands)))
+
+    def is_row_of_ones(self, i: int) -> bool:
+        """Whether the number at ``i`` is the 1 of ``1^T``."""
+        after = [kind for kind in self.tokens.kinds[i + 1 : i + 4] if kind != "{"]
+        raised = after[:1] == ["^"] and (after[1:2] == ["⊤"] or _text(self.tokens, i + 2 + (self.tokens.kinds[i + 2] == "{")) == "T")
+        return self.tokens.values[i] == "1" and (after[:1] == ["ᵀ"] or raised)
 
     def exponent(self, i: int, end: int) -> tuple[int, bool]:
         """Read what follows the '^' at ``i``."""
@@ -760,6 +791,8 @@ class _Parser:
         j = i + 1
         braced = j < end and kinds[j] == "{"
         j += braced
+        if braced and j < end and kinds[j] in ("⊙", "∘"):
+            node, j = "epower", j + 1
         negative = j < end and kinds[j] == "-"
         j += negative
         stop = j + 1 + braced
@@ -776,12 +809,21 @@ class _Parser:
                 if negative:
                     self.join("negate", "", 1, j - 1, j + 1)
                 self.join(node, "", 2, start, stop)
-                return stop, False
+                return self.order_behind_square(stop, end), False
         if i + 1 < end and kinds[i + 1] in ("{", "("):
             self.stack.append(_Pending(0, node, "^", i, len(self.operands)))
             self.open("exponent", i + 1)
             return i + 2, True
         raise ReadingError("expected an exponent after '^'", tokens.place(i + 1), "write A^T, A^-1 or x^2")
+
+    def order_behind_square(self, i: int, end: int) -> int:
+        """The token after a power; the index of a norm may stand behind its exponent, as in ``||v||^2_2``."""
+        base = self.nodes[self.operands[-1]].args[0]
+        kind, value, args, start, stop, bracketed = self.nodes[base]
+        if i < end and self.tokens.kinds[i] == "index" and kind == "norm" and not value:
+            self.nodes[base] = Node(kind, _text(self.tokens, i), args, start, stop, bracketed)
+            return i + 1
+        return i
 
     def push(self, kind: str, value: str, args: tuple[int, ...], start: int, end: int) -> None:
         """Make a node, the topmost operand."""
@@ -890,9 +932,13 @@ class _Parser:
 
     def is_function(self, node: int) -> bool:
         """Whether a node is a function, perhaps with primes or a power on it."""
+        return self.nodes[self.function_under(node)].kind == "function"
+
+    def function_under(self, node: int) -> int:
+        """What primes and powers stand on."""
         while self.nodes[node].kind in ("prime", "power"):
             node = self.nodes[node].args[0]
-        return self.nodes[node].kind == "function"
+        return node
 
     def missing_operand(self, i: int) -> ReadingError:
         """The error for a missing operand before token ``i``."""

@@ -138,8 +138,13 @@ class Tape:
 
     @property
     def is_abstract(self) -> bool:
-        """Whether nothing but opaque layers, sums and multiples occurs."""
+        """Whether nothing but opaque layers, their sums and multiples occurs."""
         return all(step.operation in ABSTRACT for step in self.steps)
+
+    @property
+    def is_of_layers(self) -> bool:
+        """Whether it is abstract and has a layer, so that a derivative is a product of layers' Jacobians."""
+        return self.is_abstract and any(step.operation == "layer" for step in self.steps)
 
     def layers(self) -> set[str]:
         """Names of the opaque layers."""

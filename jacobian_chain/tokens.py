@@ -197,7 +197,7 @@ _TOKEN = re.compile(
     | (?P<unisub> [{_SUB}]+ )
     | (?P<unisuper> [{_SUPER}]+ )
     | (?P<under> _ )
-    | (?P<command> \\[A-Za-z]+ \*? )
+    | (?P<command> \\operatorname\* | \\[A-Za-z]+ )
     | (?P<escape> \\\\ (?: \[ -? [0-9.]+ [ ]* (?: pt | em | ex | cm | mm ) \] )? | \\. | \\ )
     | (?P<other> . )
     ) [ ]*  # blanks behind a token are no match of their own

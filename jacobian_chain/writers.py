@@ -46,6 +46,7 @@ class Signs(NamedTuple):
     open: str
     close: str
     bar: str
+    square: str = "²"
 
 
 class _Writer(ABC):
@@ -101,6 +102,10 @@ class _Writer(ABC):
     def below_operator(self, operator: str, index: str) -> str:
         """An operator with what it differentiates by."""
 
+    @abstractmethod
+    def pairing(self, one: str, other: str) -> str:
+        """The inner product of two texts."""
+
 
 class LatexWriter(_Writer):
     r"""LaTeX, for inside of a display.
@@ -127,6 +132,7 @@ class LatexWriter(_Writer):
         r"\left( ",
         r" \right)",
         r" \,\middle\vert\, ",
+        "^{2}",
     )
 
     def _name(self, spelling: Spelling) -> str:
@@ -183,6 +189,10 @@ class LatexWriter(_Writer):
     def below_operator(self, operator: str, index: str) -> str:
         """An operator with what it differentiates by."""
         return f"{operator}_{{{index}}}"
+
+    def pairing(self, one: str, other: str) -> str:
+        """The inner product of two texts."""
+        return f"\\langle {one}, {other} \\rangle"
 
     def transposed(self, text: str, symbol: Symbol | None = None) -> str:
         """The transpose of a written factor."""
@@ -255,7 +265,7 @@ class TextWriter(_Writer):
         super().__init__(index)
         self.ascii = ascii
         if ascii:
-            self.signs = Signs("partial ", "d", "nabla", " * ", " * ", "^T", "I", "Id", "1", "0", "( ", " )", "  |  ")
+            self.signs = Signs("partial ", "d", "nabla", " * ", " * ", "^T", "I", "Id", "1", "0", "( ", " )", "  |  ", "^2")
         else:
             self.signs = Signs("∂", "d", "∇", " · ", " · ", "ᵀ", "I", "Id", "1", "0", "( ", " )", "  │  ")
 
@@ -293,6 +303,10 @@ class TextWriter(_Writer):
         if index.isdecimal() and not self.ascii:
             return operator + "".join(_SUBSCRIPT[digit] for digit in index)
         return f"{operator}_{{{index}}}" if "," in index or "(" in index else f"{operator}_{index}"
+
+    def pairing(self, one: str, other: str) -> str:
+        """The inner product of two texts."""
+        return f"<{one}, {other}>" if self.ascii else f"⟨{one}, {other}⟩"
 
     def transposed(self, text: str, symbol: Symbol | None = None) -> str:
         """The transpose of a written factor."""

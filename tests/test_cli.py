@@ -8,15 +8,18 @@ import os
 import shlex
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
-from jacobian_chain.cli import _wants_color, derive
+from jacobian_chain.cli import _wants_color, cli, derive
 from jacobian_chain.derivation import MAX_FACTORS
-from jacobian_chain.interface import INDEX_POSITIONS, NAMINGS
+from jacobian_chain.jacobian import INDEX_POSITIONS, NAMINGS
 from jacobian_chain.layout import LAYOUTS
 from jacobian_chain.notation import NOTATIONS
+from jacobian_chain.operations import ELEMENTWISE, OPERATIONS
 
 SEED = "L3(L2(L1(x,θ1),θ2),θ3)"
 LOSS = "x1 = f1(x, θ1); x2 = f2(x1, θ2); x3 = f3(x2, θ3); L = ℓ(x3)"
@@ -122,7 +125,7 @@ def test_bad_input_prints_nothing_and_says_where(tmp_path: Path) -> None:
         (["derive", SEED, "--of", "nothing"], 3),
         (["derive", "f(" * 500 + "x" + ")" * 500, "--format", "sympy", "--shared"], 2),
         (["derive", SEED, "--wrt", ""], 2),
-        (["derive", "y = tanh(x)"], 3),
+        (["derive", "y = softmax(X)"], 3),
         (["derive", "1e99999 x"], 4),
         (["derive", "; ".join(f"x{k} = x{k - 1} + f{k}(x{k - 1})" for k in range(1, 60)), "--expand"], 4),
         (["--version"], 0),
@@ -339,3 +342,50 @@ def test_grading_right_and_wrong_answers_is_no_failure(tmp_path: Path) -> None:
     done = say("grade", str(file))
     assert done.returncode == 0
     assert [line.split(",")[1] for line in done.stdout.splitlines()] == ["verdict", "correct", "wrong"]
+
+
+MLP = "z1 = W1 x + b1; h = tanh(z1); ŷ = W2 h + b2; L = 1/2 ||ŷ - y||^2"
+
+
+def test_verify_prints_each_block_and_layout() -> None:
+    done = run("verify", MLP, "--wrt", "W1, x")
+    assert done.returncode == 0
+    lines = done.stdout.decode().splitlines()
+    assert [line.partition(":")[0] for line in lines] == [
+        f"{name}, {layout} layout" for name in ("W1", "x") for layout in ("numerator", "denominator", "mixed")
+    ]
+    assert all("agrees, relative error" in line for line in lines)
+
+
+def test_verify_finds_a_wrong_rule(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = ELEMENTWISE["tanh"]
+    monkeypatch.setitem(ELEMENTWISE, "tanh", right._replace(slope=lambda arrays, _, a: arrays.power(a, Fraction(2))))
+    for words in (["verify", MLP, "--wrt", "W1"], ["derive", MLP, "--wrt", "W1", "--verify"]):
+        done = CliRunner().invoke(cli, words)
+        assert done.exit_code == 1
+        assert "DIFFERS" in done.output
+
+
+def test_layers_lists_every_record() -> None:
+    text = run("layers").stdout.decode()
+    assert all(f"  {name}  " in text for name, operation in OPERATIONS.items() if operation.example)
+    assert all(f"  {name}  " in text for name in ELEMENTWISE)
+    assert run("--ascii", "layers").stdout.isascii()
+
+
+def test_second_derivatives() -> None:
+    assert output("f = x^T A x", "--second", "x,x") == [
+        "% the same in every layout",
+        r"\frac{\partial^{2} f}{\partial x \partial x^{\top}} = A + A^{\top}",
+    ]
+    assert output("f = x^T A x", "--wrt", "x", "--hvp", "v", "--format", "unicode")[1] == "∇²_x f v = (A + Aᵀ) v"
+    assert run("derive", "f = x^T A x", "--second", "x").returncode == 2
+    assert run("derive", "f = x^T A x", "--hvp", "v").returncode == 2
+    assert run("derive", "f = x^T A x", "--second", "x,x", "--vec").returncode == 2
+    assert run("derive", "f = x^T A x", "--second", "x,x", "--format", "json").returncode == 2
+
+
+def test_index_notation() -> None:
+    lines = output("a = tanh(W x + b)", "--wrt", "W", "--index-notation")
+    assert lines[-1] == r"\frac{\partial a_{i}}{\partial W_{jk}} = (1 - a_{i}^{2}) \, \delta_{ij} \, x_{k}"
+    assert run("derive", "a = tanh(W x)", "--index-notation", "--vec").returncode == 2

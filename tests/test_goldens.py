@@ -8,7 +8,7 @@ import pytest
 from syrupy.assertion import SnapshotAssertion
 from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
 
-from jacobian_chain import check, derive
+from jacobian_chain import check, derive, parse
 from jacobian_chain.layout import LAYOUTS
 from jacobian_chain.notation import NOTATIONS
 
@@ -42,9 +42,12 @@ def tex(snapshot: SnapshotAssertion) -> SnapshotAssertion:
 
 def check_balance(latex: str) -> None:
     """Braces, \\left and \\right, environments, and parentheses are closed in order."""
-    closing = {"}": "{", r"\right)": r"\left(", r"\bigr)": r"\bigl(", ")": "("}
+    closing = {"}": "{", r"\right)": r"\left(", r"\bigr)": r"\bigl(", ")": "(", r"\right\rVert": r"\left\lVert", "]": "["}
     stack: list[str] = []
-    for token in re.findall(r"\\begin\{\w+\}|\\end\{\w+\}|\\(?:left|bigl) ?\(|\\(?:right|bigr) ?\)|\\[A-Za-z]+|\\.|[{}()]", latex):
+    for token in re.findall(
+        r"\\begin\{\w+\}|\\end\{\w+\}|\\left\\lVert|\\right\\rVert|\\(?:left|bigl) ?\(|\\(?:right|bigr) ?\)|\\[A-Za-z]+|\\.|[{}()\[\]]",
+        latex,
+    ):
         if token in closing:
             assert stack, latex
             assert stack.pop() == closing[token], latex
@@ -104,3 +107,56 @@ def test_answers_as_they_were_read(answer: str, tex: SnapshotAssertion) -> None:
     latex = check(COMPOSITIONS[composition], text, wrt="all", layout="numerator").read_as
     check_balance(latex)
     assert f"% {answer}\n{latex}\n" == tex
+
+
+CONCRETE = {
+    "network": "z1 = W1 x + b1; h = tanh(z1); ŷ = W2 h + b2; L = 1/2 ||ŷ - y||^2",
+    "classifier": "L = CE(softmax(W2 relu(W1 x + b1) + b2), y)",
+    "recurrent": "h1 = tanh(W h0 + U x1); h2 = tanh(W h1 + U x2); h3 = tanh(W h2 + U x3); L = l(h3)",
+    "mixed": "h = σ(W x); y = g(h, θ); L = l(y)",
+    "attention": "Q: n x d; K: m x d; V: m x p; S = Q K^T/sqrt(d); A = softmax_rows(S); O = A V; L = l(O)",
+    "norms": "x: n; y: n; s = (x^T y)/(||x|| ||y||) + ||x||_1",
+    "normalisation": "x: d; μ = mean(x); s = sqrt(mean((x - μ).^2)); v = (x - μ)/s; L = l(γ .* v + β)",
+    "layer-norm": "y = layernorm(W x); L = l(y)",
+    "gates": "z = sigmoid(W x + U h); r = h .* (1 - z) + z .* tanh(V x); L = ||r - y||^2",
+    "inverse": "f = a^T X^-1 b + logdet(X) + det(X)^2",
+    "functions": "g(t) = t/(1 + e^{-t}); L = l(gelu(g(W x)) ./ softplus(x)); W: n x n",
+    "elementwise": "L = sum(elu(A) .* silu(B) - erf(A).^3) + tr(A B^T); A: 2 x 3",
+    "blocks": "A: 2 x 3; B: 2 x 4; C: 5 x 7; M = [[A, B]; C]; f = ||M||_F",
+    "kronecker": "A: 2 x 3; B: 3 x 2; Y = kron(A, B)",
+    "matrix": "X: m x n; Y = tanh(A X B + b)^T",
+    "diagonal": "v: n; Y = diag(v) A diag(v); A: n x n",
+    "defined": "L1(x, W, b) = tanh(W x + b); L2(h, V, c) = V h + c; f = L2(L1(x, W1, b1), W2, b2)",
+}
+CONCRETE_VARIANTS = {
+    "": {},
+    "vec": {"vec": True},
+    "factored": {"notation": "partial"},
+    "components": {"index_notation": True},
+}
+
+
+@pytest.mark.parametrize("variant", CONCRETE_VARIANTS, ids=lambda variant: variant or "plain")
+@pytest.mark.parametrize("composition", CONCRETE)
+def test_concrete_layers(composition: str, variant: str, tex: SnapshotAssertion) -> None:
+    pages = []
+    for layout in LAYOUTS:
+        jacobian = derive(CONCRETE[composition], wrt="all", layout=layout)
+        latex = jacobian.latex(**CONCRETE_VARIANTS[variant])  # type: ignore[arg-type]
+        check_balance(latex)
+        pages.append(f"% {composition}, {layout} layout\n{latex}\n")
+    assert "\n".join(pages) == tex
+
+
+@pytest.mark.parametrize("composition", ["network", "recurrent", "attention", "gates"])
+def test_concrete_adjoints(composition: str, tex: SnapshotAssertion) -> None:
+    latex = derive(CONCRETE[composition], wrt="all", layout="mixed").latex(shared=True)
+    check_balance(latex)
+    assert f"% {composition}, mixed layout\n{latex}\n" == tex
+
+
+@pytest.mark.parametrize("names", [("x", "x"), ("x", "W"), ("W", "W"), ("θ", "h")], ids=["x,x", "x,W", "W,W", "theta,h"])
+def test_second_derivatives(names: tuple[str, str], tex: SnapshotAssertion) -> None:
+    latex = parse(CONCRETE["mixed"]).second(*names).latex()
+    check_balance(latex)
+    assert f"% mixed\n{latex}\n" == tex

@@ -14,6 +14,7 @@ from jacobian_chain import parse
 from jacobian_chain.diagnosis import DIAGNOSES
 from jacobian_chain.layout import LAYOUTS
 from jacobian_chain.notation import NOTATIONS
+from jacobian_chain.operations import ELEMENTWISE, OPERATIONS
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"```console\n\$ jacobian-chain (.*?)\n(.*?)```", README, re.DOTALL)
@@ -29,6 +30,14 @@ def rows(heading: str) -> dict[str, str]:
 def test_tables_are_the_records() -> None:
     assert rows("`--layout`") == {layout.name: layout.description for layout in LAYOUTS.values()}
     assert rows("finding") == {diagnosis.kind: diagnosis.remedy for diagnosis in DIAGNOSES}
+    operations = {
+        operation.name: f"{operation.typed} | {operation.formula}".replace("|", r"\|").replace(r" \| ", " | ", 1)
+        for operation in OPERATIONS.values()
+        if operation.example
+    }
+    assert rows("operation") == operations
+    listed = README.split("Elementwise: ")[1].split(", and any")[0]
+    assert re.findall(r"`(\w+)`", listed) == list(ELEMENTWISE)
     assert rows("`--notation`") == {notation.name: notation.description for notation in NOTATIONS.values()}
 
 
@@ -40,14 +49,14 @@ def test_console_examples(arguments: str, expected: str) -> None:
 
 
 def test_there_are_console_examples() -> None:
-    assert len(EXAMPLES) == 3
+    assert len(EXAMPLES) == 4
 
 
 def test_the_language_table_is_read() -> None:
     texts = re.findall(r"^\| `(.*?)` \| (?!left)", README.split("| text | means |")[1].split("\n\n")[0], re.MULTILINE)
-    assert len(texts) == 6
-    for text in texts:
+    assert len(texts) == 10
+    for text in (text.replace(r"\|", "|") for text in texts):
         if "(" in text.split("=")[-1] and not text.startswith("θ ="):
             assert parse(text).tape.steps
         else:
-            assert parse(f"{text}; q = g(a, b, W, x, t, y)").tape.steps
+            assert parse(f"{text}; q = r(a, b, W, x, t, y)").tape.steps

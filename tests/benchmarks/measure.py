@@ -1,8 +1,9 @@
-"""One measurement in this process, printed as a line of JSON: ``measure.py chain|loss|residual|join N [--shared] [--deepest]``.
+"""One measurement in this process, printed as a line of JSON: ``measure.py chain|loss|residual|mlp|join N [--shared] [--deepest]``.
 
 ``parse``, ``derive`` and ``print`` are seconds from text to LaTeX, modules imported beforehand; ``chars`` is the length of what came out.
 ``measure.py class|right|wrong N`` grades N answers to three-layer problems, ``class`` to one problem, else to another text each:
-``build`` is the time for all.
+``build`` is the time for all. ``measure.py small N`` derives and prints the five gradients of a two-layer network N times; ``build`` is
+the time for one, from its text.
 """
 
 from __future__ import annotations
@@ -22,6 +23,28 @@ def composition(kind: str, count: int) -> str:
     equation = LAYERS["chain" if kind == "loss" else kind]
     lines = [equation.format(k=k, j=k - 1) for k in range(1, count + 1)]
     return "; ".join([*lines, f"L = ℓ(x{count})"] if kind == "loss" else lines)
+
+
+def network(count: int) -> str:
+    """The text of a network of ``count`` affine layers with tanh between them and half a squared error at its end."""
+    lines = ["h0: 4"]
+    for k in range(1, count + 1):
+        lines.append(f"z{k} = W{k} h{k - 1} + b{k}")
+        if k < count:
+            lines.append(f"h{k} = tanh(z{k})")
+    return "; ".join([*lines, f"L = 1/2 ||z{count} - y||^2"])
+
+
+SMALL = "z1 = W1 x + b1; h = tanh(z1); ŷ = W2 h + b2; L = 1/2 ||ŷ - y||^2"
+
+
+def small_time(count: int) -> dict[str, float]:
+    """Seconds for the five gradients of a two-layer network, the first time apart."""
+    derive(SMALL, wrt=["W1", "b1", "W2", "b2", "x"], layout="mixed").latex()
+    start = time.perf_counter()
+    for _ in range(count):
+        latex = derive(SMALL, wrt=["W1", "b1", "W2", "b2", "x"], layout="mixed").latex()
+    return {"build": (time.perf_counter() - start) / count, "chars": len(latex)}
 
 
 def join_time(count: int) -> dict[str, float]:
@@ -70,24 +93,27 @@ def grade_time(kind: str, count: int) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("kind", choices=["chain", "loss", "residual", "join", "class", "right", "wrong"])
+    parser.add_argument("kind", choices=["chain", "loss", "residual", "mlp", "small", "join", "class", "right", "wrong"])
     parser.add_argument("count", type=int)
     parser.add_argument("--shared", action="store_true", help="name every adjoint")
     parser.add_argument("--deepest", action="store_true", help="count the factors (I + …) of the deepest block too")
     options = parser.parse_args()
-    if options.kind == "join":
-        print(json.dumps(join_time(options.count)))
+    if options.kind in ("join", "small"):
+        print(json.dumps({"join": join_time, "small": small_time}[options.kind](options.count)))
         return
     if options.kind in ("class", "right", "wrong"):
         print(json.dumps(grade_time(options.kind, options.count)))
         return
-    text = composition(options.kind, options.count)
+    concrete = options.kind == "mlp"
+    text = network(options.count) if concrete else composition(options.kind, options.count)
+    if concrete:
+        from jacobian_chain import concrete as _  # noqa: F401  (loaded when first used)
     times = [time.perf_counter()]
     composed = parse(text)
     times.append(time.perf_counter())
-    jacobian = derive(composed, wrt="θ")
+    jacobian = derive(composed, wrt=["W", "b"] if concrete else "θ", layout="mixed" if concrete else "numerator")
     times.append(time.perf_counter())
-    latex = jacobian.latex(notation="partial", shared=options.shared)
+    latex = jacobian.latex(notation=None if concrete else "partial", shared=options.shared)
     times.append(time.perf_counter())
     steps = [later - earlier for earlier, later in itertools.pairwise(times)]
     found = {**dict(zip(("parse", "derive", "print"), steps, strict=True)), "chars": len(latex)}

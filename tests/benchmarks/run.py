@@ -171,6 +171,20 @@ def grading(runner: Runner) -> list[Row]:
     ]
 
 
+def concrete(runner: Runner) -> list[Row]:
+    """f: gradients of networks of concrete layers."""
+    other, ours = in_turn(
+        max(7, runner.repeats), lambda: runner.baseline("casadi_rev1.py", 1000, "mlp"), lambda: runner.ours("mlp", 1000, "--shared")
+    )
+    long = [runner.ours("mlp", 8000, "--shared") for _ in range(2)]
+    small = [runner.ours("small", 50) for _ in range(runner.repeats)]
+    return [
+        Row("shared gradients of a tanh network of 1000 : CasADi", median(ours), median(other), 1.0),
+        Row("the same, per layer of 8000 : per layer of 1000", least(long) / 8000, least(ours) / 1000, 1.5),
+        Row("five gradients of two layers, warm : 20 milliseconds", median(small), 0.02, 1),
+    ]
+
+
 def wall_time(command: list[str]) -> Result:
     start = time.perf_counter()
     subprocess.run(command, check=True, capture_output=True)
@@ -183,7 +197,7 @@ def imported(command: list[str]) -> dict[str, int]:
     return {name: int(took) for took, name in re.findall(r"import time:\s+(\d+) \|\s+\d+ \|\s+(\S+)", report)}
 
 
-GROUPS = {"a": chain, "b": shared, "c": residual, "d": cold_start, "e": grading}
+GROUPS = {"a": chain, "b": shared, "c": residual, "d": cold_start, "e": grading, "f": concrete}
 
 
 def table(rows: Iterable[Row]) -> str:

@@ -1,0 +1,313 @@
+"""Jacobians through concrete layers: spelled out as matrix calculus, or as a product of layers with each factor spelled out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from jacobian_chain.abstraction import Abstraction, abstract
+from jacobian_chain.arrays import Arrays
+from jacobian_chain.blocks import Block, ConcreteDerivation, derive_along, derive_concrete, derive_second
+from jacobian_chain.calculus import jacobians
+from jacobian_chain.errors import OptionError
+from jacobian_chain.exposition import Line, Page, count_atoms
+from jacobian_chain.formula import of_tape
+from jacobian_chain.jacobian import FORMS, INDEX_POSITIONS, LEGEND, NAMINGS, Jacobian, Sheet, choose
+from jacobian_chain.maps import count_references
+from jacobian_chain.notation import Labels
+from jacobian_chain.operations import ELEMENTWISE
+from jacobian_chain.render import BLOCKS_A_LINE
+from jacobian_chain.select import Selection
+from jacobian_chain.tape import SCALAR, Shape, Tape
+from jacobian_chain.writers import LatexWriter, TextWriter, Writer, to_ascii
+
+if TYPE_CHECKING:
+    from sympy import BlockMatrix, Expr
+
+
+class Factored(NamedTuple):
+    """A product of layers as text, and what its factors are."""
+
+    text: str
+    factors: list[Line]
+    legend: tuple[str, ...]
+    notices: tuple[str, ...]
+
+
+class ConcreteJacobian(Jacobian):
+    r"""The Jacobian of a composition with concrete layers.
+
+    Without a notation every block is spelled out; with one it is a product of layers, and each factor is spelled out below.
+
+    >>> from jacobian_chain import derive
+    >>> print(derive("f = x^T A x", wrt="x", layout="mixed"))
+    ∂f/∂x = (A + Aᵀ) x
+    """
+
+    @cached_property
+    def spelled_out(self) -> ConcreteDerivation:
+        """The blocks as expressions in the layout."""
+        return derive_concrete(self.tape, self.output, self.selection.variables, self.layout)
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """Facts worth knowing: zero blocks, derivatives at kinks."""
+        return tuple(self._find_notices(self.spelled_out))
+
+    def block_shape(self, position: int) -> Shape:
+        """The shape of a block."""
+        return self.spelled_out.blocks[position].shape
+
+    def is_zero(self, position: int) -> bool:
+        """Whether a block is 0."""
+        return self.spelled_out.arrays.is_zero(self.spelled_out.blocks[position].node)
+
+    def write_block(self, position: int, language: type[Writer], options: Mapping[str, Any]) -> str:
+        """A block without its left side."""
+        derivation = self._derive(**{key: value for key, value in options.items() if key in ("vec", "shared")})
+        writer = language(choose("index", options.get("index", "as-typed"), INDEX_POSITIONS))
+        page = Page(derivation, writer, self._labels())
+        return page.right_side(derivation.blocks[position])
+
+    def shown_options(self) -> dict[str, Any]:
+        """The options of a representation."""
+        return {}
+
+    def sympy_blocks(self) -> list[Expr]:
+        """The blocks as SymPy matrix expressions."""
+        from jacobian_chain import symbolic
+
+        return symbolic.spelled_out_blocks(self.spelled_out)
+
+    def to_sympy(self) -> BlockMatrix:
+        """A SymPy ``BlockMatrix``: one row, or one column where the layout transposes."""
+        from jacobian_chain import symbolic
+
+        return symbolic.spelled_out_matrix(derive_concrete(self.tape, self.output, self.selection.variables, self.layout, vec=True))
+
+    def _write_sheet(self, writer: Writer, plain: TextWriter, options: dict[str, Any]) -> Sheet:
+        """The blocks spelled out, or as products of layers."""
+        if self._is_factored(options):
+            return self._write_factored(writer, plain, options)
+        for name in ("expand", "points"):
+            if options.get(name):
+                raise OptionError(f"--{name} says how products of layers are written", hint="choose a --notation")
+        page = self._page_of(writer, options)
+        told = self._find_notices(page.derivation)
+        if page.derivation.lines and not options.get("shared"):
+            told.append("written out, the blocks would pass the limit on factors: shared adjoints got names instead")
+        return Sheet(self._write_page(page), tuple(self._facts(page.derivation.arrays, plain)), tuple(told))
+
+    def to_json(self, **options: Any) -> dict[str, Any]:
+        """The Jacobian as plain data (see :mod:`jacobian_chain.export`); options as for :meth:`Jacobian.latex`."""
+        from jacobian_chain.export import describe_concrete
+
+        index = choose("index", options.pop("index", "as-typed"), INDEX_POSITIONS)
+        if options.get("notation") is not None:
+            raise OptionError("products of concrete layers have no JSON yet", hint="leave --notation away")
+        page = self._page_of(LatexWriter(index), options)
+        facts = self._facts(page.derivation.arrays, TextWriter())
+        return describe_concrete(page, self._write_page(page), facts, self._find_notices(page.derivation))
+
+    def _is_factored(self, options: Mapping[str, Any]) -> bool:
+        """Whether the options, or the text, ask for products of layers."""
+        nested = self.tape.nested and bool(self.tape.calls) and not options.get("vec")
+        return options.get("notation") is not None or nested
+
+    def _page_of(self, writer: Writer, options: Mapping[str, Any]) -> Page:
+        """The page of the blocks spelled out."""
+        for name in ("expand", "points"):
+            if options.get(name):
+                raise OptionError(f"--{name} says how products of layers are written", hint="choose a --notation")
+        return Page(self._derive(bool(options.get("vec")), bool(options.get("shared"))), writer, self._labels())
+
+    def _write_page(self, page: Page) -> str:
+        writer = page.writer
+        definitions = [(line.left, [line.right]) for line in (*page.definitions(), *write_slopes(page))]
+        if not page.derivation.joined:
+            return writer.lines([*[(line.left, [line.right]) for line in page.lines()], *definitions])
+        left = page.joined_left_side(self.selection.label)
+        blocks = [[page.right_side(block)] for block in page.derivation.blocks]
+        in_column = self.layout.transposes(self.tape.shapes[self.output])
+        main = writer.column(left, blocks) if in_column else writer.row(left, blocks, BLOCKS_A_LINE)
+        return writer.below(main, definitions) if definitions else main
+
+    def _derive(self, vec: bool = False, shared: bool = False) -> ConcreteDerivation:
+        """The blocks, with shared adjoints where they would be too long."""
+        tape, variables = self.tape, self.selection.variables
+        if shared:
+            if self.tape.shapes[self.output] != SCALAR:
+                raise OptionError("shared adjoints are for scalar outputs", hint="choose a --notation for products of layers")
+            if vec:
+                raise OptionError("shared adjoints have the shape of their value; they exclude --vec")
+            return derive_concrete(tape, self.output, variables, self.layout, shared=True)
+        derivation = self.spelled_out if not vec else derive_concrete(tape, self.output, variables, self.layout, vec=True)
+        atoms = count_atoms(derivation.arrays, [block.node for block in derivation.blocks], self.limit + 1)
+        if atoms > self.limit and not vec and tape.shapes[self.output] == SCALAR:
+            return derive_concrete(tape, self.output, variables, self.layout, shared=True)
+        return derivation
+
+    def _labels(self) -> Labels:
+        return Labels(self.tape, self.output, "outputs")
+
+    def _facts(self, arrays: Arrays, writer: TextWriter) -> list[str]:
+        """The declared facts that were used, as text."""
+        labels = self._labels()
+        found = []
+        for value, fact in arrays.used:
+            name = writer.name(labels.value(value))
+            found.append(f"{name} = {writer.transposed(name)}" if fact == "symmetric" else f"the entries of {name} sum to 1")
+        return found
+
+    def _find_notices(self, derivation: ConcreteDerivation) -> list[str]:
+        tape = self.tape
+        found = [
+            f"the derivative of {tape.names[self.output]} by {tape.names[block.by]} is 0"
+            for block in derivation.blocks
+            if derivation.arrays.is_zero(block.node)
+        ]
+        functions = dict.fromkeys(step.name for step in tape.steps if step.operation == "apply")
+        for name in functions:
+            record = ELEMENTWISE.get(name)
+            if record is not None and record.kinks:
+                at = ", ".join(map(str, record.kinks))
+                found.append(f"{name} has no derivative at {at}; {record.convention} is used there")
+        return found
+
+    # --- products of layers ---
+
+    @cached_property
+    def _abstraction(self) -> Abstraction:
+        return abstract(self.tape)
+
+    def _write_factored(self, writer: Writer, plain: TextWriter, options: Mapping[str, Any]) -> Sheet:
+        """The product of layers, and below it what each of its factors is."""
+        abstraction = self._abstraction
+        number = {value: k for k, value in enumerate(abstraction.values)}
+        selection = Selection(tuple(number[value] for value in self.selection.variables), self.selection.label)
+        naming = options.get("naming")
+        if naming is not None:
+            choose("naming", naming, NAMINGS)
+        inner = Jacobian(abstraction.tape, number[self.output], selection, self.layout, self.limit)
+        page, sheet = inner.write(writer, plain, options)
+        derivation = page.derivation
+        roots = [*derivation.blocks, *(line.map for line in (*derivation.definitions, *derivation.lines))]
+        used = count_references(derivation.maps, roots)
+        arrays = Arrays(self.tape)
+        blocks, lefts = [], []
+        for index, node in enumerate(derivation.maps):
+            if node.kind != "partial" or not used[index]:
+                continue
+            value = abstraction.values[node.of]
+            step = abstraction.tape.step(node.of)
+            own = self.tape.step(value)
+            assert step is not None, "a factor belongs to a step"
+            assert own is not None, "and that to one of the concrete tape"
+            if own.operation == "layer" and own.name == step.name and len(own.inputs) == len(step.inputs):
+                continue  # without a definition
+            inputs = [abstraction.values[source] for source in step.inputs]
+            by = inputs[node.by]
+            found = jacobians(arrays, value, dict.fromkeys(inputs))[by]
+            symbol = page.symbol(node)
+            if page.means_adjoint(symbol, node.of):
+                found = arrays.transpose(found)
+            on_vec = arrays.shapes[value].is_matrix or arrays.shapes[by].is_matrix
+            blocks.append(Block(value, by, found, arrays.shapes[found], on_vec))
+            lefts.append(writer.symbol(symbol))
+        names = {abstraction.values[k]: page.variable(k) for k in range(len(abstraction.values)) if not abstraction.tape.names[k]}
+        inside = Page(ConcreteDerivation(arrays, self.output, self.layout, tuple(blocks), (), False), writer, page.labels, names)
+        lines = [Line(left, inside.right_side(block)) for left, block in zip(lefts, blocks, strict=True)]
+        lines += [*inside.definitions(), *write_slopes(inside)]
+        text = writer.below(sheet.text, [(line.left, [line.right]) for line in lines]) if lines else sheet.text
+        legend = (*sheet.legend, *self._facts(arrays, plain))
+        return Sheet(text, legend[: LEGEND + 1], (*sheet.notices, *self._find_notices(self.spelled_out)))
+
+
+def write_slopes(page: Page) -> list[Line]:
+    """What the derivatives are of functions that the text defines, as SymPy finds them."""
+    bodies = dict(page.arrays.tape.functions)
+    arrays = page.arrays
+    steps = [arrays.view(node) for node in arrays.reachable([*(block.node for block in page.shown), *page.invented])]
+    slopes = dict.fromkeys((step.name, int(step.coefficients[0])) for step in steps if step.operation == "apply" and step.coefficients)
+    lines = []
+    for name, order in slopes:
+        if name in bodies:
+            from jacobian_chain.symbolic import differentiate_function
+
+            body = differentiate_function(bodies[name], order)
+            labels = Labels(body, len(body.names) - 1, "outputs")
+            head = page.writer.name(page.labels.name(name)) + "'" * order
+            right = of_tape(body, page.writer, labels).text(len(body.names) - 1)
+            lines.append(Line(f"{head}({page.writer.name(labels.value(0))})", right))
+    return lines
+
+
+class SecondDerivative:
+    """A block of second derivatives of a scalar, or the Hessian times a direction.
+
+    >>> from jacobian_chain import parse
+    >>> print(parse("f = x^T A x").second("x", "x"))
+    ∂²f/(∂x ∂xᵀ) = A + Aᵀ
+    """
+
+    def __init__(self, tape: Tape, output: int, one: int, other: int | None, direction: str = "") -> None:
+        self.tape = tape
+        self.output = output
+        if tape.shapes[output] != SCALAR:
+            raise OptionError(f"second derivatives are for scalar outputs, and {tape.names[output]} is none")
+        if other is not None:
+            self.derivation = derive_second(tape, output, one, other)
+        else:
+            if tape.index(direction) is not None:
+                raise OptionError(f"the direction needs a name of its own; {direction} is a value of the composition")
+            self.derivation = derive_along(tape, output, one, direction)
+        self.one, self.other, self.direction = one, other, direction
+
+    @property
+    def shape(self) -> Shape:
+        """Rows and columns."""
+        return self.derivation.blocks[0].shape
+
+    def sheet(self, form: str = "latex", ascii: bool = False, index: str = "as-typed") -> Sheet:
+        """It as ``latex`` or ``unicode``, with what a reader must know beside it."""
+        plain = TextWriter(choose("index", index, INDEX_POSITIONS), ascii=ascii)
+        writer = LatexWriter(index) if choose("form", form, FORMS) == "latex" else plain
+        labels = Labels(self.tape, self.output, "outputs")
+        page = Page(self.derivation, writer, labels)
+        lines = [(self._left_side(writer, labels), [page.right_side(self.derivation.blocks[0])])]
+        lines += [(line.left, [line.right]) for line in (*page.definitions(), *write_slopes(page))]
+        paired = [step.name for step in page.curvatures() if self.derivation.arrays.steps[step.inputs[0]].operation != "number"]
+        legend = [
+            f"{plain.pairing('λ', name)} is Σ λ_k {name}_k: the second differential of {name}, a bilinear map, is taken with the weights λ"
+            for name in dict.fromkeys(paired)
+        ]
+        return Sheet(writer.lines(lines), tuple(to_ascii(text) if ascii else text for text in legend), ())
+
+    def _left_side(self, writer: Writer, labels: Labels) -> str:
+        signs = writer.signs
+        of = writer.name(labels.value(self.output))
+        one = writer.name(labels.value(self.one))
+        if self.other is None:
+            direction = writer.name(labels.name(self.direction))
+            return f"{writer.below_operator(signs.nabla + signs.square, one)} {of} {direction}"
+        other = writer.name(labels.value(self.other))
+        if self.tape.shapes[self.one].is_matrix:
+            one = writer.vec(one)
+        if self.tape.shapes[self.other].is_matrix:
+            other = writer.vec(other)
+        turned = other if self.tape.shapes[self.other] == SCALAR else writer.transposed(other)
+        partial = signs.partial
+        above = partial.rstrip() + signs.square + partial[len(partial.rstrip()) :] + of
+        below = f"{partial}{one} {partial}{turned}"
+        return writer.fraction(above, below if writer.stacks_fractions else f"({below})")
+
+    def latex(self, index: str = "as-typed") -> str:
+        """It as LaTeX."""
+        return self.sheet("latex", index=index).text
+
+    def __str__(self) -> str:
+        return self.sheet("unicode").text
+
+    def _repr_latex_(self) -> str:
+        return f"$${self.latex()}$$"
