@@ -181,8 +181,11 @@ class Arrays:
             return self.zeros(self.shapes[node])
         own, core = self.split(node)
         coefficient *= own
-        if self._seen[core].operation == "number":
+        step = self._seen[core]
+        if step.operation == "number":
             return self.number(coefficient)
+        if coefficient == -1 and step.operation == "sum" and 2 * sum(own < 0 for own in step.coefficients) >= len(step.inputs) > 1:
+            return self.sum([(coefficient, core)], self.shapes[core])  # y - p, not -(p - y)
         return core if coefficient == 1 else self.add("sum", self.shapes[node], (core,), "", (coefficient,))
 
     def sum(self, terms: Iterable[tuple[Fraction, int]], shape: Shape) -> int:

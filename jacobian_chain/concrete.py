@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from jacobian_chain.abstraction import Abstraction, abstract
 from jacobian_chain.arrays import Arrays
 from jacobian_chain.blocks import Block, ConcreteDerivation, derive_along, derive_concrete, derive_second
-from jacobian_chain.calculus import jacobians
+from jacobian_chain.calculus import gradients, jacobians
 from jacobian_chain.errors import OptionError
 from jacobian_chain.exposition import Line, Page, count_atoms
 from jacobian_chain.formula import of_tape
-from jacobian_chain.jacobian import FORMS, INDEX_POSITIONS, LEGEND, NAMINGS, Jacobian, Sheet, choose
+from jacobian_chain.jacobian import FORMS, INDEX_POSITIONS, LEGEND, NAMINGS, Jacobian, Sheet, choose, explain_names
 from jacobian_chain.maps import count_references
 from jacobian_chain.notation import Labels
 from jacobian_chain.operations import ELEMENTWISE
@@ -208,19 +208,26 @@ class ConcreteJacobian(Jacobian):
                 continue  # without a definition
             inputs = [abstraction.values[source] for source in step.inputs]
             by = inputs[node.by]
-            found = jacobians(arrays, value, dict.fromkeys(inputs))[by]
             symbol = page.symbol(node)
-            if page.means_adjoint(symbol, node.of):
+            of_shape, by_shape = arrays.shapes[value], arrays.shapes[by]
+            adjoint = page.means_adjoint(symbol, node.of)
+            if of_shape == SCALAR and by_shape.is_matrix and not symbol.vec_by:
+                found = gradients(arrays, value, dict.fromkeys(inputs))[by]
+                adjoint = not adjoint
+            else:
+                found = jacobians(arrays, value, dict.fromkeys(inputs))[by]
+                if of_shape.is_matrix and by_shape == SCALAR and not symbol.vec_of:
+                    found = arrays.reshape(found, of_shape)
+            if adjoint:
                 found = arrays.transpose(found)
-            on_vec = arrays.shapes[value].is_matrix or arrays.shapes[by].is_matrix
-            blocks.append(Block(value, by, found, arrays.shapes[found], on_vec))
+            blocks.append(Block(value, by, found, arrays.shapes[found], symbol.vec_of or symbol.vec_by))
             lefts.append(writer.symbol(symbol))
         names = {abstraction.values[k]: page.variable(k) for k in range(len(abstraction.values)) if not abstraction.tape.names[k]}
         inside = Page(ConcreteDerivation(arrays, self.output, self.layout, tuple(blocks), (), False), writer, page.labels, names)
         lines = [Line(left, inside.right_side(block)) for left, block in zip(lefts, blocks, strict=True)]
         lines += [*inside.definitions(), *write_slopes(inside)]
         text = writer.below(sheet.text, [(line.left, [line.right]) for line in lines]) if lines else sheet.text
-        legend = (*sheet.legend, *self._facts(arrays, plain))
+        legend = (*explain_names(page.labels, plain), *self._facts(arrays, plain))  # last: writing factors makes names up
         return Sheet(text, legend[: LEGEND + 1], (*sheet.notices, *self._find_notices(self.spelled_out)))
 
 

@@ -251,7 +251,7 @@ class Jacobian:
         """The page of the derivation and what stands on it; the legend is in the plain language."""
         page = self._make_page(**options)
         text = render(page, writer)
-        return page, Sheet(text, tuple(_explain(page.labels, plain)), (*derivation_notices(page.derivation), *page.notices))
+        return page, Sheet(text, tuple(explain_names(page.labels, plain)), (*derivation_notices(page.derivation), *page.notices))
 
     def to_json(self, **options: Any) -> dict[str, Any]:
         """The Jacobian as plain data (see :mod:`jacobian_chain.export`); options as for :meth:`latex`."""
@@ -356,7 +356,7 @@ class Jacobian:
         return Page(derivation, self.layout, NOTATIONS[chosen], labels, points, vec)
 
 
-def _explain(labels: Labels, writer: TextWriter) -> list[str]:
+def explain_names(labels: Labels, writer: TextWriter) -> list[str]:
     """What the names that a page made up stand for."""
     written: dict[str, str] = {}
     while len(written) <= LEGEND:

@@ -6,7 +6,9 @@ over the tokens before they are parsed and leaves no such question open.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+import itertools
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -62,6 +64,7 @@ class Names:
         self.declared = {*values, *layers, *known}
         self.given = frozenset(self.declared)
         self.functions = set(ELEMENTWISE_NAMES)  # those that the text defines or declares elementwise
+        self.applied: set[str] = set()  # names with brackets behind them, but for left sides
         self.spellings: dict[str, Spelling] = {}
         self.notices: list[Notice] = []
 
@@ -110,6 +113,8 @@ def read_key(text: str, name: str = "name") -> str | None:
 def outline(tokens: Tokens, start: int, end: int) -> Segment:
     """Find the mark of a statement and the names left of it."""
     kinds = tokens.kinds
+    if kinds[start] == "name" and kinds[start + 1 : start + 2] == ["="]:
+        return Segment(start, end, start + 1, frozenset((start,)))
     depth, mark = 0, start - 1
     for i in range(start, end):
         kind = kinds[i]
@@ -195,6 +200,11 @@ def _find_indices(tokens: Tokens, segments: list[Segment], names: Names) -> dict
     """
     kinds, values = tokens.kinds, tokens.values
     joined: dict[int, Superscript] = {}
+    if ("name", "^") not in itertools.pairwise(kinds):
+        for segment in segments:
+            if not (segment.is_declaration(tokens) and _declares_elementwise(tokens, segment)):
+                names.declared.update(tokens.spelling(i).key for i in segment.head)
+        return joined
     pending: list[tuple[Superscript, bool]] = []
     plain: set[str] = set()  # keys that stand somewhere without superscript, layers included
     bare: set[str] = set()  # those of them that are values used as such
@@ -323,8 +333,9 @@ def _find_products(tokens: Tokens, segments: list[Segment], names: Names) -> dic
 
 def _find_values(tokens: Tokens, segments: list[Segment], names: Names) -> None:
     """Fill in which names are values, and how each name was typed; a spelling that shows its index is preferred."""
-    kinds, values, spellings = tokens.kinds, names.values, names.spellings
-    applied: set[str] = set()
+    kinds, values, spellings, applied = tokens.kinds, names.values, names.spellings, names.applied
+    declared: list[str] = []
+    headed: set[str] = set()
     primed: list[str] = []
     for segment in segments:
         declaration = segment.is_declaration(tokens)
@@ -339,9 +350,13 @@ def _find_values(tokens: Tokens, segments: list[Segment], names: Names) -> None:
                 spellings[key] = name
             after = kinds[i + 1] if i + 1 < segment.end else ""
             if i in segment.head:
-                if elementwise or (after == "(" and i == segment.start):
+                if elementwise:
                     names.functions.add(key)
-                elif declaration or after != "(":
+                elif declaration:
+                    declared.append(key)
+                elif after == "(" and i == segment.start:
+                    headed.add(key)
+                elif after != "(":
                     values.add(key)
             elif after == "(":
                 applied.add(key)
@@ -351,7 +366,9 @@ def _find_values(tokens: Tokens, segments: list[Segment], names: Names) -> None:
                     applied.add(key)
             elif not is_function(name) and key not in names.layers:
                 values.add(key)
+    names.functions |= headed
     values.update(key for key in primed if key not in applied and key not in FUNCTION_KEYS)
+    values.update(key for key in declared if key not in headed or key not in applied)  # else the shape of what a layer gives
 
 
 def _replace(
@@ -372,3 +389,57 @@ def _replace(
             i = stop
         fresh.append(outline(result, begin, len(result.kinds)))
     return result, fresh
+
+
+# --- families of names ---
+
+
+def is_near(one: str, other: str) -> bool:
+    """Whether two words differ by one letter added, dropped or changed, or two neighbours swapped.
+
+    >>> is_near("sofmax", "softmax"), is_near("tahn", "tanh"), is_near("theta", "tanh")
+    (True, True, False)
+    """
+    if one == other or abs(len(one) - len(other)) > 1:
+        return False
+    start = next((k for k, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+    a, b = one[start:], other[start:]
+    return a[1:] == b[1:] or a[1:] == b or a == b[1:] or (a[:2] == b[1::-1] and a[2:] == b[2:])
+
+
+def base_of(key: str, spellings: Mapping[str, Spelling]) -> str:
+    """The letter or word of a name, without its index and accent."""
+    known = spellings.get(key)
+    return known.base if known is not None else key
+
+
+def family(key: str, names: Iterable[str], spellings: Mapping[str, Spelling]) -> list[str]:
+    """The names that are ``key`` with an index, in index order.
+
+    >>> spellings = {name: Spelling(name, name[0], "", name[1:]) for name in ("W10", "W2", "b1")}
+    >>> family("W", spellings, spellings)
+    ['W2', 'W10']
+    """
+    found = []
+    for name in names:
+        spelling = spellings.get(name)
+        if spelling is not None and spelling.suffix and stem(spelling) == key:
+            found.append((_natural(spelling.suffix + spelling.upper), name))
+    return [name for _, name in sorted(found)]
+
+
+def stem(spelling: Spelling) -> str:
+    """A name without its index."""
+    return spelling.base + spelling.accent
+
+
+_STEP = re.compile(r"(?P<stem>.*?[^+-])(?P<step>[+-][0-9]{1,9})", re.DOTALL)
+_PART = re.compile(r"[0-9]+|.", re.DOTALL)
+
+
+def _natural(index: str) -> tuple[list[tuple[int, int, str]], int]:
+    """A key that sorts 2 before 10, numbers before letters, and t-1 before t before t+1."""
+    step = _STEP.fullmatch(index)
+    stem = index if step is None else step["stem"]
+    parts = [(0, len(part.lstrip("0")), part.lstrip("0")) if part.isdecimal() else (1, 0, part) for part in _PART.findall(stem)]
+    return parts, 0 if step is None else int(step["step"])

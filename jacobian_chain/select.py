@@ -6,8 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from jacobian_chain.errors import OptionError, Place, ReadingError, Source, list_names, suggest
-from jacobian_chain.names import read_key
-from jacobian_chain.reading import family
+from jacobian_chain.names import family, read_key
 from jacobian_chain.tape import Tape
 from jacobian_chain.tokens import GREEK, split_names
 

@@ -2,15 +2,14 @@
 
 Undeclared: the output of a layer called ℓ, l, loss, J, C or cost that only feeds sums nobody uses is a scalar, an upper-case
 name is a matrix, everything else a column. Dimensions that nothing fixes are fresh symbols.
-
-Where there are concrete layers, :class:`Sizes` keeps the sizes that are found equal while they are read.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from jacobian_chain.errors import LimitError, Place, ReadingError, UnsupportedError
+from jacobian_chain.errors import Place, ReadingError
+from jacobian_chain.names import base_of
 from jacobian_chain.tape import SCALAR, Shape, Step
 from jacobian_chain.tokens import Spelling
 
@@ -25,8 +24,8 @@ def infer_shapes(
     declared: dict[str, Shape],
     spellings: dict[str, Spelling],
     place: Callable[[int], Place | None],
-) -> tuple[tuple[Shape, ...], tuple[bool, ...]]:
-    """The shape of every value, and for each whether it was declared or forced.
+) -> tuple[tuple[Shape, ...], tuple[bool, ...]] | None:
+    """The shape of every value, and for each whether it was declared or forced; None where a sum joins different ranks.
 
     Args:
         names: of the values, leaves first.
@@ -38,12 +37,10 @@ def infer_shapes(
 
     Raises:
         ReadingError: two shapes do not fit; both are named.
-        UnsupportedError: what is added has different ranks.
 
     >>> steps = [Step("layer", "f", (0,)), Step("sum", "", (0, 1))]
-    >>> shapes, known = infer_shapes(["x", "", "y"], 1, steps, {"x": Shape("n", "1")}, {}, lambda value: None)
-    >>> [str(shape) for shape in shapes], known
-    (['n', 'n', 'n'], (True, True, True))
+    >>> infer_shapes(["x", "", "y"], 1, steps, {"x": Shape("n", "2")}, {}, lambda value: None)
+    ((Shape(rows='n', columns='2'), Shape(rows='n', columns='2'), Shape(rows='n', columns='2')), (True, True, True))
     """
     size = len(names)
     parent = list(range(size))
@@ -62,18 +59,20 @@ def infer_shapes(
         kind = "a scalar" if shape.is_scalar else f"{shape.rows} x {shape.columns}" if shape.is_matrix else f"a column of {shape.rows}"
         return f"{what} is {kind}"
 
-    def unify(one: int, other: int, value: int) -> None:
+    def unify(one: int, other: int, value: int) -> bool:
+        """Make the shapes of two values one, in the sum that gives a value; whether their ranks agree."""
         first, second = find(one), find(other)
         if first == second:
-            return
+            return True
         here, there = fixed[first], fixed[second]
         if here is not None and there is not None and here != there:
-            texts = f"{describe(witness[first], here)}, {describe(witness[second], there)}"
             if here.is_scalar != there.is_scalar or here.is_matrix != there.is_matrix:
-                raise UnsupportedError(f"a sum of different ranks: {texts}", place(value))
+                return False
+            texts = f"{describe(witness[first], here)}, {describe(witness[second], there)}"
             raise ReadingError(f"shapes do not fit in this sum: {texts}", place(value))
         keep, drop = (second, first) if here is None else (first, second)
         parent[drop] = keep
+        return True
 
     def is_number(value: int) -> bool:
         return value >= leaves and steps[value - leaves].operation == "number"
@@ -81,18 +80,21 @@ def infer_shapes(
     for value, step in enumerate(steps, leaves):
         if step.operation == "sum":
             members = [source for source in step.inputs if not is_number(source)]
-            for member in members:
-                unify(members[0], member, value)
-            if members:
-                unify(value, members[0], value)
+            for member in members[1:]:
+                if not unify(members[0], member, value):
+                    return None
+            if members and not unify(value, members[0], value):
+                return None
         elif step.operation == "scale":
             if fixed[find(step.inputs[0])] is None:
                 fixed[find(step.inputs[0])] = SCALAR
-            unify(value, step.inputs[1], value)
+            if not unify(value, step.inputs[1], value):
+                return None
         elif step.operation == "number" and fixed[value] is None:
             fixed[value] = SCALAR
     closed = tuple(fixed[find(value)] is not None for value in range(size))
-    _assume(names, leaves, steps, fixed, find, declared, spellings)
+    if not _assume(names, leaves, steps, fixed, find, declared, spellings):
+        return None
     shapes = []
     for value in range(size):
         shape = fixed[find(value)]
@@ -109,14 +111,14 @@ def _assume(
     find: Callable[[int], int],
     declared: dict[str, Shape],
     spellings: dict[str, Spelling],
-) -> None:
-    """Fill in what is open, class by class."""
+) -> bool:
+    """Fill in what is open, class by class; whether no sum joins a column and a matrix."""
     used: set[int] = set()
     losses: set[int] = set()
     for value, step in enumerate(steps, leaves):
         if step.operation == "layer":
             used.update(find(source) for source in step.inputs)
-        if step.operation == "layer" and (step.name in LOSSES or _base(step.name, spellings) in LOSSES):
+        if step.operation == "layer" and (step.name in LOSSES or base_of(step.name, spellings) in LOSSES):
             losses.add(find(value))
     taken = dict.fromkeys((dimension for shape in fixed if shape is not None for dimension in shape), 1)
     upper: set[int] = set()
@@ -126,7 +128,7 @@ def _assume(
         root = find(value)
         if fixed[root] is None:
             first.setdefault(root, value)
-            if name and _base(name, spellings)[:1].isupper():
+            if name and base_of(name, spellings)[:1].isupper():
                 upper.add(root)
                 if value < leaves:
                     wide.add(root)
@@ -135,24 +137,20 @@ def _assume(
             root = find(value)
             shape = fixed[root]
             is_wide = root in wide if shape is None else shape.is_matrix
-            if is_wide and names[value] not in declared and not _base(names[value], spellings)[:1].isupper():
-                raise UnsupportedError("a sum of a column and a matrix")
+            if is_wide and names[value] not in declared and not base_of(names[value], spellings)[:1].isupper():
+                return False
     for root, value in first.items():
         name = names[value] or steps[value - leaves].name or str(value)
         if root in losses and root not in used:
             fixed[root] = SCALAR
         elif root in upper:
-            fixed[root] = Shape(_fresh("m", name, taken), _fresh("n", name, taken))
+            fixed[root] = Shape(fresh_symbol("m", name, taken), fresh_symbol("n", name, taken))
         else:
-            fixed[root] = Shape(_fresh("n", name, taken), "1")
+            fixed[root] = Shape(fresh_symbol("n", name, taken), "1")
+    return True
 
 
-def _base(name: str, spellings: dict[str, Spelling]) -> str:
-    known = spellings.get(name)
-    return known.base if known is not None else name
-
-
-def _fresh(letter: str, name: str, taken: dict[str, int]) -> str:
+def fresh_symbol(letter: str, name: str, taken: dict[str, int]) -> str:
     """A symbol for a dimension that no declaration uses; ``taken`` counts how often each was asked for."""
     symbol = f"{letter}_{name}"
     while symbol in taken:
@@ -160,265 +158,3 @@ def _fresh(letter: str, name: str, taken: dict[str, int]) -> str:
         symbol = f"{letter}_{name}_{taken[symbol]}"
     taken[symbol] = 1
     return symbol
-
-
-# --- sizes of concrete layers -----------------------------------------------------------------------------------------
-
-MAX_TERMS = 1000
-"""Most terms of a size that is a sum."""
-
-LOOSE, UPPER, LOSS, USED = 1, 2, 4, 8
-"""Flags of a class of sizes: its rank is open; and what decides it then: an upper-case name, a loss, an input of a layer."""
-
-Cause = tuple[int, int]
-"""The tokens of the operation that made two sizes equal."""
-
-Terms = dict[tuple[int, ...], int]
-"""A size as a polynomial: monomials of sizes with their coefficients."""
-
-
-class Sizes:
-    """Sizes that are found equal while a text is read: open ones, symbols and numbers, and products and sums of them.
-
-    Two different symbols or numbers are never equal. Every size is a number that stands for it; ``unify`` says whether two can be one.
-
-    >>> sizes = Sizes()
-    >>> n, x = sizes.named("n"), sizes.open()
-    >>> sizes.unify(x, n), sizes.text(x), sizes.unify(x, sizes.named("m"))
-    (True, 'n', False)
-    >>> sizes.text(sizes.product(x, sizes.add(n, sizes.named("2"))))
-    'n*(n+2)'
-    """
-
-    def __init__(self) -> None:
-        self.parent: list[int] = []
-        self.weight: list[int] = []
-        self.flags: list[int] = []
-        self.symbol: list[str] = []
-        self.terms: list[Terms | None] = []
-        self.parts: list[tuple[str, tuple[int, ...]]] = []  # the sign and the sizes that it was made of
-        self.causes: list[Cause | None] = []
-        self.known: dict[str, int] = {}
-        self.pending: list[tuple[int, int, Cause | None]] = []
-        self.one = self.named("1")
-
-    def _new(self, symbol: str, terms: Terms | None, flags: int, parts: tuple[str, tuple[int, ...]] = ("", ())) -> int:
-        self.parent.append(len(self.parent))
-        self.weight.append(1)
-        self.flags.append(flags)
-        self.symbol.append(symbol)
-        self.terms.append(terms)
-        self.parts.append(parts)
-        self.causes.append(None)
-        return len(self.parent) - 1
-
-    def open(self, flags: int = 0) -> int:
-        """A size that nothing is known of yet."""
-        return self._new("", None, flags)
-
-    def named(self, text: str) -> int:
-        """The size that a symbol or number is."""
-        size = self.known.get(text)
-        if size is None:
-            size = self.known[text] = self._new(text, None, 0)
-        return size
-
-    def product(self, *sizes: int) -> int:
-        """The product of sizes."""
-        result: Terms = {(): 1}
-        for size in sizes:
-            result = _multiply(result, self.polynomial(size))
-        return self._of(result, "*", sizes)
-
-    def add(self, *sizes: int) -> int:
-        """The sum of sizes."""
-        result: Terms = {}
-        for size in sizes:
-            for monomial, count in self.polynomial(size).items():
-                result[monomial] = result.get(monomial, 0) + count
-        return self._of(result, "+", sizes)
-
-    def _of(self, terms: Terms, sign: str, parts: tuple[int, ...]) -> int:
-        """The size that a polynomial is, made of parts."""
-        if len(terms) > MAX_TERMS:
-            raise LimitError(f"a size here is a sum of more than {MAX_TERMS} terms")
-        if terms.keys() == {()}:
-            return self.named(str(terms[()]))
-        ((monomial, count),) = terms.items() if len(terms) == 1 else (((), 0),)
-        return monomial[0] if count == 1 and len(monomial) == 1 else self._new("", terms, 0, (sign, parts))
-
-    def find(self, size: int) -> int:
-        """What stands for all that is equal to a size."""
-        while self.parent[size] != size:
-            size = self.parent[size]
-        return size
-
-    def polynomial(self, size: int) -> Terms:
-        """A size in terms of symbols and open sizes."""
-        terms: Terms = {(self.find(size),): 1}
-        while True:
-            inner = next((k for monomial in terms for k in monomial if not self._is_atom(k)), None)
-            if inner is None:
-                return terms
-            root = self.find(inner)
-            known = self.terms[root] or ({(): int(self.symbol[root])} if self.symbol[root].isdecimal() else {(root,): 1})
-            result: Terms = {}
-            for monomial, count in terms.items():
-                if inner not in monomial:
-                    result[monomial] = result.get(monomial, 0) + count
-                    continue
-                at = monomial.index(inner)
-                rest: Terms = {monomial[:at] + monomial[at + 1 :]: count}
-                for other, times in _multiply(rest, known).items():
-                    result[other] = result.get(other, 0) + times
-            terms = result
-
-    def _is_atom(self, size: int) -> bool:
-        """Whether a size can stand in a polynomial: a symbol, or an open size."""
-        return self.parent[size] == size and self.terms[size] is None and not self.symbol[size].isdecimal()
-
-    def is_one(self, size: int) -> bool:
-        """Whether a size is known to be 1."""
-        return self.find(size) == self.one
-
-    def is_known(self, size: int) -> bool:
-        """Whether a size is a symbol, a number, or made of such."""
-        root = self.find(size)
-        if self.symbol[root]:
-            return True
-        return self.terms[root] is not None and all(self.symbol[k] for monomial in self.polynomial(root) for k in monomial)
-
-    def has(self, size: int, flag: int) -> bool:
-        """Whether a flag is set."""
-        return bool(self.flags[self.find(size)] & flag)
-
-    def mark(self, size: int, flag: int) -> None:
-        """Set a flag."""
-        self.flags[self.find(size)] |= flag
-
-    def settle(self, size: int) -> None:
-        """Say that a size is not of an open rank any more."""
-        self.flags[self.find(size)] &= ~LOOSE
-
-    def unify(self, one: int, other: int, cause: Cause | None = None) -> bool:
-        """Make two sizes equal; whether they can be."""
-        first, second = self.find(one), self.find(other)
-        if first == second:
-            return True
-        if self.terms[first] is not None or self.terms[second] is not None:
-            if self.terms[second] is None and not self.symbol[second]:
-                first, second = second, first
-            if self.terms[first] is None and not self.symbol[first] and all(first not in m for m in self.polynomial(second)):
-                self._link(first, second, cause)
-                return True
-            return self._solve(first, second, cause)
-        if self.symbol[first] and self.symbol[second]:
-            return False
-        if self.symbol[first] or (not self.symbol[second] and self.weight[first] > self.weight[second]):
-            first, second = second, first
-        self._link(first, second, cause)
-        return True
-
-    def _link(self, child: int, parent: int, cause: Cause | None) -> None:
-        if self.symbol[parent] or self.terms[parent] is not None:
-            self.causes[child] = cause
-        self.parent[child] = parent
-        self.weight[parent] += self.weight[child]
-        both = self.flags[child] & self.flags[parent] & LOOSE
-        self.flags[parent] = ((self.flags[child] | self.flags[parent]) & ~LOOSE) | both
-
-    def _solve(self, first: int, second: int, cause: Cause | None) -> bool:
-        """Equality of sizes of which one is composed: solved for an open size where that is plain, else kept for later."""
-        left, right = self.polynomial(first), self.polynomial(second)
-        rest = {m: left.get(m, 0) - right.get(m, 0) for m in {**left, **right}}
-        rest = {m: count for m, count in rest.items() if count}
-        if not rest:
-            first, second = (second, first) if self.symbol[first] else (first, second)
-            self._link(first, second, cause)
-            return True
-        unknown = {k for m in rest for k in m if not self.symbol[k]}
-        if not unknown or len({count > 0 for count in rest.values()}) == 1:  # sizes are positive
-            return False
-        for monomial, count in rest.items():
-            if len(monomial) != 1 or monomial[0] not in unknown or sum(monomial[0] in m for m in rest) > 1:
-                continue
-            solution = {m: -times // count for m, times in rest.items() if m != monomial}
-            if all(times > 0 and rest[m] == -times * count for m, times in solution.items()) and solution:
-                return self.unify(monomial[0], self._sum_of(solution), cause) and self.unify(first, second, cause)
-        self.pending.append((first, second, cause))
-        return True
-
-    def _sum_of(self, terms: Terms) -> int:
-        """The size that a polynomial with positive coefficients is."""
-        return self.add(*(self.product(*([self.named(str(count))] if count > 1 or not m else []), *m) for m, count in terms.items()))
-
-    def cause(self, size: int) -> Cause | None:
-        """The operation because of which an undeclared size is what it is."""
-        while True:
-            found, above = self.causes[size], self.parent[size]
-            if found is not None or above == size:
-                return found
-            size = above
-
-    def text(self, size: int) -> str:
-        """A size as text; an open one is a question mark."""
-        texts: dict[int, str] = {}
-        stack = [self.find(size)]
-        while stack:
-            root = stack[-1]
-            if self.terms[root] is None:
-                texts[root] = self.symbol[root] or "?"
-            else:
-                sign, parts = self.parts[root]
-                roots = [self.find(part) for part in parts]
-                missing = [part for part in roots if part not in texts]
-                if missing:
-                    stack += missing
-                    continue
-                texts[root] = _write_size(sign, [texts[part] for part in roots])
-            stack.pop()
-        return texts[self.find(size)]
-
-    def assume(self, size: int, letter: str, name: str, taken: dict[str, int]) -> None:
-        """Give an open size a symbol that is not taken."""
-        root = self.find(size)
-        if not self.symbol[root] and self.terms[root] is None:
-            self.symbol[root] = _fresh(letter, name, taken)
-
-    def unsolved(self) -> tuple[int, int, Cause | None] | None:
-        """The first two sizes that should be equal and are not, now that none is open."""
-        pending, self.pending = self.pending, []
-        return next((entry for entry in pending if self.text(entry[0]) != self.text(entry[1]) and not self.unify(*entry)), None)
-
-
-def _multiply(one: Terms, other: Terms) -> Terms:
-    """The product of two polynomials."""
-    if len(one) * len(other) > MAX_TERMS:
-        raise LimitError(f"a size here is a sum of more than {MAX_TERMS} terms")
-    result: Terms = {}
-    for left, count in one.items():
-        for right, times in other.items():
-            monomial = tuple(sorted(left + right))
-            result[monomial] = result.get(monomial, 0) + count * times
-    return result
-
-
-def _write_size(sign: str, sizes: list[str]) -> str:
-    """The product or sum of sizes as text, numbers in it worked out.
-
-    >>> _write_size("*", ["k", "m+n"]), _write_size("*", ["2", "3"]), _write_size("+", ["m", "2", "n", "3"])
-    ('k*(m+n)', '6', 'm+n+5')
-    """
-    if sign == "+":
-        number = sum(int(size) for size in sizes if size.isdecimal())
-        parts = [size for size in sizes if not size.isdecimal()]
-        return "+".join([*parts, str(number)] if number or not parts else parts)
-    text = "1"
-    for size in sizes:
-        if text == "1" or size == "1":
-            text = size if text == "1" else text
-        elif text.isdecimal() and size.isdecimal():
-            text = str(int(text) * int(size))
-        else:
-            text = "*".join(f"({factor})" if "+" in factor else factor for factor in (text, size))
-    return text

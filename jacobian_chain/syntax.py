@@ -40,6 +40,13 @@ class Node(NamedTuple):
     bracketed: bool = False
 
 
+def function_of(nodes: Sequence[Node], k: int) -> int:
+    """The node under primes and powers, such as the function of ``tanh'^2``."""
+    while nodes[k].kind in ("prime", "power", "epower"):
+        k = nodes[k].args[0]
+    return k
+
+
 class Declaration(NamedTuple):
     """``W, U: m x n symmetric``: token of each name, dimensions as typed (None where only facts are given), facts."""
 
@@ -769,7 +776,7 @@ class _Parser:
             function_ahead = is_function(tokens.spelling(i)) and key not in self.names.values
             split = tokens.starts[i] == tokens.starts[i - 1]  # one word, read as a product
             if before.kind == "name" and not function_ahead and not split and self.innermost() == "call":
-                function = self.nodes[self.function_under(self.operands[self.stack[self.brackets[-1]].base - 1])]
+                function = self.nodes[function_of(self.nodes, self.operands[self.stack[self.brackets[-1]].base - 1])]
                 known = function.value in FUNCTION_KEYS or function.value in self.names.functions
                 if not known and self.names.declared.isdisjoint((before.value, key)):
                     hint = f"missing comma? write {before.value}, {key} for two arguments, {before.value}*{key} for a product"
@@ -779,9 +786,12 @@ class _Parser:
 
     def is_row_of_ones(self, i: int) -> bool:
         """Whether the number at ``i`` is the 1 of ``1^T``."""
-        after = [kind for kind in self.tokens.kinds[i + 1 : i + 4] if kind != "{"]
-        raised = after[:1] == ["^"] and (after[1:2] == ["⊤"] or _text(self.tokens, i + 2 + (self.tokens.kinds[i + 2] == "{")) == "T")
-        return self.tokens.values[i] == "1" and (after[:1] == ["ᵀ"] or raised)
+        kinds = self.tokens.kinds
+        after = [j for j in range(i + 1, min(i + 4, len(kinds))) if kinds[j] != "{"]
+        if self.tokens.values[i] != "1" or not after:
+            return False
+        raised = kinds[after[0]] == "^" and len(after) > 1 and (kinds[after[1]] == "⊤" or _text(self.tokens, after[1]) == "T")
+        return kinds[after[0]] == "ᵀ" or raised
 
     def exponent(self, i: int, end: int) -> tuple[int, bool]:
         """Read what follows the '^' at ``i``."""
@@ -932,13 +942,7 @@ class _Parser:
 
     def is_function(self, node: int) -> bool:
         """Whether a node is a function, perhaps with primes or a power on it."""
-        return self.nodes[self.function_under(node)].kind == "function"
-
-    def function_under(self, node: int) -> int:
-        """What primes and powers stand on."""
-        while self.nodes[node].kind in ("prime", "power"):
-            node = self.nodes[node].args[0]
-        return node
+        return self.nodes[function_of(self.nodes, node)].kind == "function"
 
     def missing_operand(self, i: int) -> ReadingError:
         """The error for a missing operand before token ``i``."""

@@ -195,7 +195,7 @@ _TOKEN = re.compile(
     | (?P<stop> \. (?= \s | \\ | \$ | $ ) )
     | (?P<number> (?: [0-9]+ (?: \.[0-9]+ )? | \.[0-9]+ ) (?: [eE][+-]?[0-9]+ )? )
     | (?P<unisub> [{_SUB}]+ )
-    | (?P<unisuper> [{_SUPER}]+ )
+    | (?P<unisuper> ⁻ᵀ | [{_SUPER}]+ )
     | (?P<under> _ )
     | (?P<command> \\operatorname\* | \\[A-Za-z]+ )
     | (?P<escape> \\\\ (?: \[ -? [0-9.]+ [ ]* (?: pt | em | ex | cm | mm ) \] )? | \\. | \\ )
@@ -205,7 +205,6 @@ _TOKEN = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 _INDEX = re.compile(rf"\\(?P<command>[A-Za-z]+)|(?P<word>[{_LETTER}]+)|(?P<drop>[\s{{}}_^$]|\\.)|(?P<other>.)", re.DOTALL)
-_HEAD = re.compile(r"(?P<head>.*?)(?P<digits>[0-9]*)", re.DOTALL)
 _ENDING = re.compile(r"(?P<head>.+?)(?P<accent>hat|bar|tilde|dot)")
 _MARKS = frozenset(ACCENTS.values())
 
@@ -303,9 +302,8 @@ def spell(word: str, index: str | None = None, accent: str = "") -> Spelling:
         letters = "".join(c for c in word if not unicodedata.combining(c))
         if marks and len(letters.rstrip("0123456789")) == 1 and all(mark in _MARKS for mark in marks):
             accent, word = marks + accent, letters
-    match = _HEAD.fullmatch(word)
-    assert match is not None
-    head, digits = match["head"], match["digits"]
+    head = word.rstrip("0123456789")
+    digits = word[len(head) :]
     base = LETTERS.get(head, head)
     if base == head and len(head) > 1:
         ending = _ENDING.fullmatch(head)
@@ -383,6 +381,13 @@ class _Lexer:
                 values.append(name)
                 starts.append(start)
                 ends.append(end)
+            elif group == "symbol" and not self.accent and match[group] in _OPERATORS:
+                self.veil = _COUNTED
+                kind = match[group]
+                kinds.append(kind)
+                values.append(kind)
+                starts.append(start)
+                ends.append(end)
             elif group not in _SKIPPED:
                 self.position = position
                 readers[group](match[group], start, end)
@@ -438,7 +443,7 @@ class _Lexer:
 
     def superscript(self, text: str, start: int, end: int) -> None:
         """A superscript in Unicode: the tokens of ``^{…}``."""
-        raised = "".join(SUPERSCRIPTS[c] for c in text)
+        raised = "".join(SUPERSCRIPTS.get(c, "⊤") for c in text)
         for part in ("^", "{", *re.findall(r"[0-9]+|.", raised), "}"):
             kind = "number" if part.isdecimal() else "name" if part.isalpha() else part
             self.add(kind, spell(part) if kind == "name" else part, start, end)
@@ -503,6 +508,7 @@ def split_names(text: str) -> list[str]:
 
 _SKIPPED = frozenset({"space", "comment", "stop"})
 _SIGNS = frozenset("·×⊙∘⊗⊘⊤")
+_OPERATORS = frozenset("= + - * / ( ) , ;".split())
 _SYNONYMS = {":=": "=", "**": "^", ".T": "ᵀ", "...": "dots"}
 _DELIMITER = re.compile(r"\s*(?:\.|\\\{\s*(?=\\begin))")
 _GROUP = re.compile(r"\s*\{[^{}]*\}")

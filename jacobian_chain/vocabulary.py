@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from jacobian_chain.names import family
 from jacobian_chain.notation import Labels
 from jacobian_chain.problem import Problem
-from jacobian_chain.reading import family
 from jacobian_chain.tokens import Spelling
 
 NAMINGS = ("inputs", "outputs")

@@ -145,7 +145,7 @@ def test_concrete_layers(composition: str, variant: str, tex: SnapshotAssertion)
         latex = jacobian.latex(**CONCRETE_VARIANTS[variant])  # type: ignore[arg-type]
         check_balance(latex)
         pages.append(f"% {composition}, {layout} layout\n{latex}\n")
-    assert "\n".join(pages) == tex
+    assert "".join(pages) == tex
 
 
 @pytest.mark.parametrize("composition", ["network", "recurrent", "attention", "gates"])

@@ -12,10 +12,11 @@ import pytest
 import jacobian_chain
 
 ORDER = [
-    "errors", "tokens", "names", "syntax", "tape", "shapes", "reading", "select", "arrays", "maps", "layout", "derivation", "notation",
-    "writers", "formula", "render", "elementary", "operations", "calculus", "blocks", "abstraction", "exposition", "indices", "dense",
-    "numeric", "verification", "witness", "export", "symbolic", "words", "problem", "vocabulary", "answer", "evaluate", "field",
-    "transcript", "claims", "diagnosis", "checking", "grading", "jacobian", "concrete", "interface", "cli", "__main__",
+    "errors", "tokens", "names", "syntax", "tape", "shapes", "sizes", "combination", "statements", "assembly", "layers", "survey", "shaped",
+    "matrices", "functions", "language", "reading", "select", "arrays", "maps", "layout", "derivation", "notation", "writers", "formula",
+    "render", "elementary", "operations", "calculus", "blocks", "abstraction", "exposition", "indices", "dense", "numeric",
+    "verification", "witness", "export", "symbolic", "words", "problem", "vocabulary", "answer", "evaluate", "field", "transcript",
+    "claims", "diagnosis", "checking", "grading", "jacobian", "concrete", "interface", "cli", "__main__",
 ]  # fmt: skip
 NESTED = "L3(L2(L1(x,θ1),θ2),θ3)"
 FOLDER = Path(jacobian_chain.__file__).parent
