@@ -9,6 +9,7 @@ from collections.abc import Collection
 from fractions import Fraction
 from typing import NamedTuple
 
+from jacobian_chain.combination import Operand, as_combination
 from jacobian_chain.errors import LimitError, Notice, Place, ReadingError, suggest
 from jacobian_chain.names import FUNCTIONS, family, is_near, stem
 from jacobian_chain.shapes import LOSSES
@@ -59,16 +60,16 @@ class Assembly:
         self.flagged: set[str] = set()
         self.arities: dict[str, int] = {}
 
-    def collect_leaves(self, hidden: Collection[int] = (), outside: Collection[str] = ()) -> None:
+    def collect_leaves(self, hidden: frozenset[int] = frozenset(), outside: Collection[str] = ()) -> None:
         """The leaves in the order of their first use, then those that are only declared or in a header.
 
         Args:
             hidden: nodes that are no values.
-            outside: names that are no leaves unless declared.
+            outside: names that are no leaves.
         """
         statements, nodes = self.statements, self.nodes
-        defined = {*statements.equations, *statements.groups}
-        seen = dict.fromkeys(name for name in statements.used_names(statements.order, hidden, outside) if name not in defined)
+        defined = {*statements.equations, *statements.groups, *outside}
+        seen = dict.fromkeys([name for name in statements.used_names(statements.order, hidden) if name not in defined])
         for equation in statements.groups.values():
             for k in range(equation.low, equation.root):
                 if nodes[k].value not in defined:
@@ -138,6 +139,14 @@ class Assembly:
         if exponent.denominator != 1 or abs(exponent) > MAX_EXPONENT or (base == 0 and exponent < 0):
             raise ReadingError(f"a number's exponent is a whole number up to {MAX_EXPONENT}", self.place(node))
         return self.bounded(Fraction(base ** int(exponent)), node)
+
+    def scaled(self, number: Fraction, operand: Operand, node: Node) -> Operand:
+        """A number times an operand."""
+        if isinstance(operand, Fraction):
+            return self.bounded(number * operand, node)
+        combination = as_combination(operand).scale(number)
+        self.bounded(combination.factor, node)
+        return combination
 
     # --- messages ---
 

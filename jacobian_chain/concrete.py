@@ -204,9 +204,9 @@ class ConcreteJacobian(Jacobian):
             own = self.tape.step(value)
             assert step is not None, "a factor belongs to a step"
             assert own is not None, "and that to one of the concrete tape"
-            if own.operation == "layer" and own.name == step.name and len(own.inputs) == len(step.inputs):
-                continue  # without a definition
             inputs = [abstraction.values[source] for source in step.inputs]
+            if own.operation == "layer" and own.inputs == tuple(inputs):
+                continue  # without a definition
             by = inputs[node.by]
             symbol = page.symbol(node)
             of_shape, by_shape = arrays.shapes[value], arrays.shapes[by]
@@ -222,9 +222,12 @@ class ConcreteJacobian(Jacobian):
                 found = arrays.transpose(found)
             blocks.append(Block(value, by, found, arrays.shapes[found], symbol.vec_of or symbol.vec_by))
             lefts.append(writer.symbol(symbol))
-        names = {abstraction.values[k]: page.variable(k) for k in range(len(abstraction.values)) if not abstraction.tape.names[k]}
+        names = {value: page.variable(k) for k, value in enumerate(abstraction.values) if not self.tape.names[value]}
         inside = Page(ConcreteDerivation(arrays, self.output, self.layout, tuple(blocks), (), False), writer, page.labels, names)
         lines = [Line(left, inside.right_side(block)) for left, block in zip(lefts, blocks, strict=True)]
+        for k in abstraction.invented:
+            value = abstraction.values[k]
+            lines.append(Line(writer.name(names[value]), inside.formula.text(value)))
         lines += [*inside.definitions(), *write_slopes(inside)]
         text = writer.below(sheet.text, [(line.left, [line.right]) for line in lines]) if lines else sheet.text
         legend = (*explain_names(page.labels, plain), *self._facts(arrays, plain))  # last: writing factors makes names up

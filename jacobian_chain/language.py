@@ -20,7 +20,7 @@ from jacobian_chain.survey import ENTRYWISE, Survey, is_loss, is_upper, scalar_l
 from jacobian_chain.syntax import BOLD_ONE, Declaration, Equation, Node, function_of
 from jacobian_chain.tape import SCALAR, Step, Tape
 
-_DESCRIPTIONS = {"tuple": "a list of values here", "dots": "dots", "at": "an evaluation bar"}
+_FOREIGN = {"tuple": "a list of values here", "dots": "dots", "at": "an evaluation bar"}
 _POSITIVE = frozenset({"log", "sqrt"})
 _ENTRYWISE_KINDS = frozenset("name function number call add subtract negate product divide elementwise power epower absolute prime".split())
 
@@ -33,7 +33,7 @@ class Language(Matrices):
         self.groups: dict[str, tuple[int, ...]] = {}
         self.slopes: dict[str, Tape | None] = {}  # of definitions that are elementwise functions
 
-    def read_all(self) -> Reading:
+    def read(self) -> Reading:
         """The tape.
 
         Raises:
@@ -98,13 +98,12 @@ class Language(Matrices):
         self.values[name] = value
         if self.is_loose(value) and is_upper(self.statements, name):
             self.sizes.mark(self.columns[value], UPPER)
-        self.check_declared(name, value, node)
+        if name in self.declared:
+            self.check_declared(name, value, node)
 
     def check_declared(self, name: str, value: int, node: Node) -> None:
         """Give a value the shape that is declared of a name."""
-        shape = self.declared.get(name)
-        if shape is None:
-            return
+        shape = self.declared[name]
         rows, columns = self.sizes.named(shape.rows), self.sizes.named(shape.columns)
         said = f"{name} is declared {'a scalar' if shape.is_scalar else shape}"
         found = f"{self.shown(node)} {self.size_words(value)}"
@@ -113,15 +112,14 @@ class Language(Matrices):
 
     def evaluate(self, equation: Equation) -> Operand:
         """What the right side of an equation stands for; definitions that it uses are written out, in frames of their own."""
-        nodes, hidden = self.nodes, self.survey.hidden
+        nodes, hidden, readers = self.nodes, self.survey.hidden, _READERS
         frames = [Frame(equation, {}, None, nodes[equation.root])]
         while True:
             frame = frames[-1]
             self.enter(frame)
-            results, low, end = frame.results, frame.equation.low, frame.equation.root
-            for k in range(low + len(results), end + 1):
-                reader = _READERS.get(nodes[k].kind, Language.read_other)
-                part = None if k in hidden else reader(self, k)
+            results, end = frame.results, frame.equation.root
+            for k in range(frame.low + len(results), end + 1):
+                part = None if k in hidden else readers[nodes[k].kind](self, k)
                 if isinstance(part, Frame):
                     frames.append(part)
                     break
@@ -136,7 +134,8 @@ class Language(Matrices):
                 before = len(self.names)
                 value = self.value_of(result, root)
                 name, inputs = frame.use
-                self.check_declared(name, value, root)
+                if name in self.declared:
+                    self.check_declared(name, value, root)
                 if value not in inputs and (value >= before or not self.names[value]):
                     self.calls.append((value, name, inputs))
                 outer = frames[-1]
@@ -150,10 +149,10 @@ class Language(Matrices):
 
     # --- readers of one node: what it stands for, or the frame of the definition that it uses ---
 
-    def read_other(self, k: int) -> Part:
+    def read_foreign(self, k: int) -> Part:
         """What has no meaning in a composition."""
         node = self.nodes[k]
-        raise UnsupportedError(f"{_DESCRIPTIONS.get(node.kind, node.kind)} cannot stand in a composition", self.place(node))
+        raise UnsupportedError(f"{_FOREIGN[node.kind]} cannot stand in a composition", self.place(node))
 
     def read_name(self, k: int) -> Part:
         """A value; else a group, a size, a constant, the identity or a column of ones."""
@@ -196,8 +195,8 @@ class Language(Matrices):
 
     def read_sum(self, k: int) -> Part:
         node = self.nodes[k]
-        left, right = (self.argument(arg) for arg in node.args)
-        return self.add(node, left, right, node.kind == "subtract")
+        left, right = node.args
+        return self.add(node, self.argument(left), self.argument(right), node.kind == "subtract")
 
     def read_negative(self, k: int) -> Part:
         node = self.nodes[k]
@@ -585,4 +584,6 @@ _READERS: dict[str, _Reader] = {
     "stack": Language.read_below,
     "column": Language.read_below,
     "call": Language.read_call,
+    **dict.fromkeys(_FOREIGN, Language.read_foreign),
 }
+"""The reader of each kind of node."""

@@ -170,14 +170,6 @@ class Layers(Assembly):
             raise ReadingError("division by zero", self.place(node))
         return self.scaled(1 / number, base, node)
 
-    def scaled(self, number: Fraction, operand: Operand, node: Node) -> Operand:
-        """A multiple of an operand."""
-        if isinstance(operand, Fraction):
-            return self.bounded(number * operand, node)
-        scaled = as_combination(operand).scale(number)
-        self.bounded(scaled.factor, node)
-        return scaled
-
     def add(self, node: Node, left: Operand, right: Operand, minus: bool) -> Operand:
         """The sum or difference of two operands."""
         if isinstance(left, Fraction) and isinstance(right, Fraction):

@@ -53,10 +53,11 @@ Part = Fraction | int | Combination | Factors | Group | Logarithm | Ones | None
 class Frame:
     """The right side of an equation, or the body of a definition at one use, with what its nodes stand for."""
 
-    __slots__ = ("equation", "known", "node", "parameters", "results", "use")
+    __slots__ = ("equation", "known", "low", "node", "parameters", "results", "use")
 
     def __init__(self, equation: Equation, parameters: dict[str, int], use: tuple[str, tuple[int, ...]] | None, node: Node) -> None:
         self.equation = equation
+        self.low = equation.low
         self.results: list[Part] = []
         self.parameters = parameters
         self.known: dict[object, int] = {}  # steps that were made here
@@ -74,11 +75,12 @@ class Matrices(Shaped):
 
     def part(self, k: int) -> Part:
         """What a node of the frame stands for."""
-        return self.frame.results[k - self.frame.equation.low]
+        return self.frame.results[k - self.frame.low]
 
     def argument(self, k: int) -> Operand:
         """What a node stands for, as an operand."""
-        return self.operand(self.part(k), self.nodes[k])
+        part = self.frame.results[k - self.frame.low]
+        return part if isinstance(part, int) else self.operand(part, self.nodes[k])
 
     def operand(self, part: Part, node: Node) -> Operand:
         """A part as an operand: products are finished, and what is no value is refused."""

@@ -254,7 +254,7 @@ def _judge(
     families: set[str] = set()
     for found, applied in pending:
         name = tokens.spelling(found.base)
-        if applied and name.key not in bare and not is_function(name):
+        if applied and name.key not in bare and name.key not in names.values and not is_function(name):
             if name.key in plain and found.suffix not in ("0", "1") and _raise(tokens, found).key not in named:
                 raise _two_readings(tokens, found, f"{name.key} applied {found.suffix} times")
             joined[found.base] = found
@@ -358,6 +358,8 @@ def _find_values(tokens: Tokens, segments: list[Segment], names: Names) -> None:
                     headed.add(key)
                 elif after != "(":
                     values.add(key)
+            elif after == "(" and (key == "π" or key[:1].isdecimal()):
+                values.add(key)  # a constant multiplies what follows it, and so does a bold one
             elif after == "(":
                 applied.add(key)
             elif after == "'":

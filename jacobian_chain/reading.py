@@ -1,4 +1,8 @@
-"""Text of a composition to its tape."""
+"""Text of a composition to its tape.
+
+Two readers: one for unspecified layers, sums and multiples, where ranks stay open until all is read, and one for everything,
+where shapes are known step by step and decide what a sign means.
+"""
 
 from __future__ import annotations
 
@@ -29,4 +33,4 @@ def read_composition(source: Source) -> Reading:
     from jacobian_chain.language import Language  # only where there is more than layers, which start faster without
     from jacobian_chain.survey import survey
 
-    return Language(statements, survey(statements)).read_all()
+    return Language(statements, survey(statements)).read()

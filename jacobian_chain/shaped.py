@@ -6,7 +6,7 @@ from fractions import Fraction
 from typing import NoReturn
 
 from jacobian_chain.assembly import Assembly
-from jacobian_chain.combination import ONE, Combination, Operand, as_combination, single_value
+from jacobian_chain.combination import ONE, Combination, Operand, single_value
 from jacobian_chain.errors import LimitError, Place, ReadingError
 from jacobian_chain.sizes import LOSS, UPPER, USED, Sizes
 from jacobian_chain.statements import Statements
@@ -90,14 +90,6 @@ class Shaped(Assembly):
     def times(self, number: Fraction, value: int, node: Node) -> Operand:
         """A number times a value."""
         return value if number is ONE or number == 1 else self.scaled(number, value, node)
-
-    def scaled(self, number: Fraction, operand: Operand, node: Node) -> Operand:
-        """A number times an operand."""
-        if isinstance(operand, Fraction):
-            return self.bounded(number * operand, node)
-        combination = as_combination(operand).scale(number)
-        self.bounded(combination.factor, node)
-        return combination
 
     def shape_of(self, value: int) -> tuple[int, int]:
         """Rows and columns of a value."""
@@ -316,7 +308,8 @@ class Shaped(Assembly):
             ReadingError: two sizes that should be equal differ.
         """
         sizes, count, rows, columns = self.sizes, len(self.leaves), self.rows, self.columns
-        known = [sizes.is_known(row) and sizes.is_known(column) for row, column in zip(rows, columns, strict=True)]
+        fixed = [sizes.is_known(size) for size in range(sizes.count)]
+        known = [fixed[row] and fixed[column] for row, column in zip(rows, columns, strict=True)]
         closed = tuple([is_known and (value >= count or self.leaves[value] in self.declared) for value, is_known in enumerate(known)])
         open_ = [value for value, is_known in enumerate(known) if not is_known]
         taken = dict.fromkeys(sizes.known, 1)
@@ -345,7 +338,7 @@ class Shaped(Assembly):
             pair = sizes.find(row), sizes.find(column)
             shape = shapes.get(pair)
             if shape is None:
-                shape = shapes[pair] = Shape(sizes.text(pair[0]), sizes.text(pair[1]))
+                shape = shapes[pair] = Shape(sizes.text(row), sizes.text(column))
             found.append(shape)
         return tuple(found), closed
 

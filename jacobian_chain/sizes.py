@@ -52,6 +52,11 @@ class Sizes:
         self.symbol.append("")
         return size
 
+    @property
+    def count(self) -> int:
+        """How many sizes there are."""
+        return len(self.parent)
+
     def named(self, text: str) -> int:
         """The size that a symbol or number is."""
         size = self.known.get(text)
@@ -229,10 +234,14 @@ class Sizes:
         return texts[self.find(size)]
 
     def assume(self, size: int, letter: str, name: str, taken: dict[str, int]) -> None:
-        """Give an open size a symbol that is not taken."""
-        root = self.find(size)
-        if not self.symbol[root] and root not in self.terms:
-            self.symbol[root] = fresh_symbol(letter, name, taken)
+        """Give an open size a symbol that is not taken; of one that is composed, the open ones in it."""
+        stack = [size]
+        while stack:
+            root = self.find(stack.pop())
+            if root in self.terms:
+                stack.extend(self.parts[root][1])
+            elif not self.symbol[root]:
+                self.symbol[root] = fresh_symbol(letter, name, taken)
 
     def unsolved(self) -> tuple[int, int, Cause | None] | None:
         """The first two sizes that should be equal and are not, now that none is open."""

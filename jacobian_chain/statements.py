@@ -159,21 +159,24 @@ class Statements:
         ones = [key for key in self.program.names.values if key[:1] == BOLD_ONE]
         return {*CONSTANTS, "I", *self.sizes, *sizes, *ones} - self.taken
 
-    def used_names(self, names: Iterable[str], hidden: Collection[int] = (), outside: Collection[str] = ()) -> list[str]:
-        """The names in the equations and definitions of these names, in order, but for hidden nodes and for what is no value of its own."""
+    @cached_property
+    def names_in(self) -> dict[str, list[str]]:
+        """The names in each equation and definition, in order."""
+        nodes = self.nodes
+        every = [*self.equations.items(), *((f"{name}(", equation) for name, equation in self.definitions.items())]
+        return {name: [node.value for node in nodes[low : root + 1] if node.kind == "name"] for name, (_, _, low, root, _, _) in every}
+
+    def used_names(self, names: Iterable[str], hidden: frozenset[int] = frozenset()) -> list[str]:
+        """The names in the equations and definitions of these names, in order, but for hidden nodes and for a definition's arguments."""
         used: list[str] = []
         for name in names:
+            found = self.names_in[name]
             equation = self.equation_of(name)
-            skipped = {*outside, *self.parameters_of(equation)} if name[-1] == "(" else outside
-            nodes = self.nodes[equation.low : equation.root + 1]
-            if hidden or skipped:
-                used += [
-                    node.value
-                    for k, node in enumerate(nodes, equation.low)
-                    if node.kind == "name" and node.value not in skipped and k not in hidden
-                ]
-            else:
-                used += [node.value for node in nodes if node.kind == "name"]
+            places = range(equation.low, equation.root + 1)
+            if hidden and not hidden.isdisjoint(places):
+                found = [self.nodes[k].value for k in places if self.nodes[k].kind == "name" and k not in hidden]
+            own = self.parameters_of(equation) if name[-1] == "(" else ()
+            used += [key for key in found if key not in own] if own else found
         return used
 
     # --- order ---
@@ -213,14 +216,16 @@ class Statements:
     def uses(self) -> dict[str, list[str]]:
         """The equations and definitions that each of them uses."""
         equations, definitions = self.equations, self.definitions
+        if not definitions:
+            return {name: [key for key in used if key in equations] for name, used in self.names_in.items()}
         uses: dict[str, list[str]] = {}
-        for name, equation in [*equations.items(), *((f"{name}(", equation) for name, equation in definitions.items())]:
+        for name in self.names_in:
+            equation = self.equation_of(name)
             own = self.parameters_of(equation) if name[-1] == "(" else ()
             found: list[str] = []
             for node in self.nodes[equation.low : equation.root + 1]:
-                if node.kind == "name":
-                    if node.value in equations and node.value not in own:
-                        found.append(node.value)
+                if node.kind == "name" and node.value in equations and node.value not in own:
+                    found.append(node.value)
                 elif node.kind == "function" and node.value in definitions:
                     found.append(f"{node.value}(")
             uses[name] = found

@@ -73,8 +73,9 @@ def survey(statements: Statements) -> Survey:
             if value[:1] in ("s", "p"):
                 _refuse_index_sum(statements, node)
         elif kind == "call":
-            key = nodes[args[0]].value if nodes[args[0]].kind == "function" else ""
-            says_sigmoid = says_sigmoid or nodes[function_of(nodes, args[0])].value == "sigmoid"
+            function = nodes[args[0]]
+            key = function.value if function.kind == "function" else ""
+            says_sigmoid = says_sigmoid or (key or nodes[function_of(nodes, args[0])].value) == "sigmoid"
             name = statements.builtin(key)
             if name in ("ones", "zeros") or (key not in definitions and statements.is_constant(node)):
                 counted.update(range(args[0] + 1, k))

@@ -661,13 +661,14 @@ class _Parser:
         kind = kinds[i]
         following = kinds[i + 1] if i + 1 < end else ""
         if kind == "name":
-            key = self.tokens.spelling(i).key
+            name = self.tokens.spelling(i)
+            key = name.key
             value = key in self.names.values
             if following == "(" and (not value or key == self.defining or i + 1 in self.with_comma):
                 self.push("function", key, (), i, i + 1)
                 self.open("call", i + 1)
                 return i + 2, True
-            if not value and is_function(self.tokens.spelling(i)):
+            if not value and is_function(name):
                 self.push("function", key, (), i, i + 1)
                 if following == "{":
                     self.open("call", i + 1)

@@ -369,14 +369,17 @@ class _Lexer:
             start, position, end = position, match.end(), match.end(group)
             if group == "word" or group == "sub" or group == "braced":
                 end += group == "braced"
-                if end - start > MAX_NAME:
-                    raise LimitError(f"this name has {end - start:,} characters; the limit is {MAX_NAME}", Place(self.source, start, end))
-                typed = self.accent + text[start:end]
+                typed = text[start:end]
                 name = spelled.get(typed)
-                if name is None:
-                    index = None if group == "word" else canonical_index(match[group])
-                    name = spelled[typed] = spell(match["word"], index, self.accent)
-                self.accent, self.veil = "", _COUNTED
+                if name is None or self.accent:
+                    if end - start > MAX_NAME:
+                        message = f"this name has {end - start:,} characters; the limit is {MAX_NAME}"
+                        raise LimitError(message, Place(self.source, start, end))
+                    name = spell(match["word"], None if group == "word" else canonical_index(match[group]), self.accent)
+                    if not self.accent:
+                        spelled[typed] = name
+                    self.accent = ""
+                self.veil = _COUNTED
                 kinds.append("name")
                 values.append(name)
                 starts.append(start)

@@ -247,3 +247,27 @@ def test_logits_simplify() -> None:
         r"\frac{1}{m} X^{\top} \left( \operatorname{softmax}_{\mathrm{rows}}(X W) - Y \right)"
     )
     assert derive(LAYERS["squared error of a batch"], wrt="b", layout="mixed").blocks["b"].latex().endswith(r"\mathbf{1}")
+
+
+def test_a_layer_without_a_definition_takes_a_value_of_its_own() -> None:
+    sheet = derive("L = l(f(x), f(tanh(x)))", wrt="x").sheet("unicode", notation="jacobian")
+    assert sheet.text.splitlines() == [
+        "J_x L = J_x₁ l · J_x f + J_x₃ l · J_u f · J_x tanh",
+        "J_x tanh = diag(1 - u ⊙ u)",
+        "u = tanh(x)",
+    ]
+    assert sheet.legend == ("x₁ = f(x)", "x₃ = f(u)")
+
+
+def test_numbers_beside_square_matrices_are_ones() -> None:
+    assert str(derive("x: 3; y = layernorm(x)", wrt="x")).startswith("∂y/∂x = (I - 1/3 𝟏 𝟏ᵀ")
+    assert str(derive("A: n x n; v: n; f = sum(A) + v^T A v", wrt="A", layout="mixed")) == "∂f/∂A = 𝟏 𝟏ᵀ + v vᵀ"
+
+
+def test_a_gradient_is_bracketed_before_a_factor() -> None:
+    assert str(derive("a = b + W*h; L = l(a)", wrt="W", layout="mixed")) == "∂L/∂W = (∇_a l) hᵀ"
+
+
+def test_factors_of_a_scalar_have_the_shape_of_their_matrix() -> None:
+    lines = derive("L = d^T N^-1 b + logdet(N)", wrt="N", layout="mixed").unicode(notation="partial").splitlines()
+    assert lines[-1] == "∂L/∂N = N^-T - N^-T d bᵀ N^-T"

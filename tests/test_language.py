@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from jacobian_chain.errors import ChainError, LimitError, ReadingError, Source
 from jacobian_chain.reading import Reading, read_composition
+from jacobian_chain.syntax import read_expression
 from jacobian_chain.tape import SCALAR, Shape, Step, Tape
 
 RECORDS = map(json.loads, (Path(__file__).parent / "cases" / "compositions.jsonl").read_text(encoding="utf-8").splitlines())
@@ -744,3 +745,22 @@ def test_the_check_of_shapes_finds_a_wrong_tape() -> None:
     assert_well_shaped(Tape(2, names, (Step("product", "", (0, 1), ()),), (found[0], Shape("n", "1"), found[2])))
     with pytest.raises(AssertionError):
         assert_well_shaped(Tape(1, ("x", "y"), (Step("sum", "", (0,), (Fraction(1),)),), (Shape("n", "1"), SCALAR)))
+
+
+def test_constants_multiply_what_follows_them_in_brackets() -> None:
+    for text in ("f = 4/π (y .* y)", r"x: 3; f = \mathbf{1} (x + x)^T", "f = 2 𝟏 (x + x)ᵀ; x: 3"):
+        assert "layer" not in {step.operation for step in read_composition(Source(text)).tape.steps}
+
+
+def test_open_sizes_inside_of_composed_ones_get_symbols() -> None:
+    assert str(read_composition(Source("vec([A, B]) + x")).tape.shapes[-1]) == "m_A*(n_A+n_B)"
+
+
+def test_a_star_behind_a_command_is_a_product() -> None:
+    tape = read_composition(Source(r"k: 3; z: 3; f = k^\top*z")).tape
+    assert [step.operation for step in tape.steps] == ["transpose", "product"]
+
+
+def test_a_power_of_a_given_value_before_brackets_is_no_function() -> None:
+    nodes = read_expression(Source(r"\tau^{2} (x + x)"), {"τ", "x"}).nodes
+    assert [node.kind for node in nodes] == ["name", "number", "power", "name", "name", "add", "product"]

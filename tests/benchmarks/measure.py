@@ -108,6 +108,7 @@ def main() -> None:
     text = network(options.count) if concrete else composition(options.kind, options.count)
     if concrete:
         from jacobian_chain import concrete as _  # noqa: F401  (loaded when first used)
+        from jacobian_chain import language as __  # noqa: F401
     times = [time.perf_counter()]
     composed = parse(text)
     times.append(time.perf_counter())
