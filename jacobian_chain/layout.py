@@ -74,13 +74,17 @@ def transpose_gradient(arrays: Arrays, gradient: int, known: dict[int, int]) -> 
     elif step.operation == "hadamard" and shape.columns == "1":
         rest = arrays.hadamard(step.inputs[1:])
         found = arrays.product((transpose_gradient(arrays, step.inputs[0], known), arrays.diag(rest)))
-    elif step.operation == "sum" and any(arrays.view(term).operation == "product" for term in step.inputs):
+    elif step.operation == "sum" and gradient >= len(arrays.tape.names) and _has_product(arrays, step.inputs):  # not a residual W x - y
         terms = zip(step.coefficients, [transpose_gradient(arrays, term, known) for term in step.inputs], strict=True)
         found = arrays.sum(terms, Shape(shape.columns, shape.rows))
     else:
         found = arrays.transpose(gradient)
     known[gradient] = found
     return found
+
+
+def _has_product(arrays: Arrays, terms: Sequence[int]) -> bool:
+    return any(arrays.view(term).operation == "product" for term in terms)
 
 
 def adjoint_word(word: tuple[int, ...]) -> tuple[int, ...]:

@@ -31,6 +31,7 @@ PRINTED = [
     (CLASSIFIER, "W2", "mixed", r"(p - y) h^{\top}"),
     (CLASSIFIER, "W1", "mixed", r"\left( W_{2}^{\top} (p - y) \odot 1[W_{1} x + b_{1} > 0] \right) x^{\top}"),
     (f"y: c free; {CLASSIFIER}", "b2", "mixed", r"(\mathbf{1}^{\top} y) p - y"),
+    ("L = 1/2 ||W x - y||^2", "W", "numerator", r"x (W x - y)^{\top}"),
     ("f = x^T A x", "x", "mixed", r"(A + A^{\top}) x"),
     ("f = x^T A x", "A", "mixed", r"x x^{\top}"),
     ("A: n x n symmetric; f = x^T A x", "x", "mixed", "2 A x"),
