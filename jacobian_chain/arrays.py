@@ -22,7 +22,7 @@ chapters 1 to 3.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from fractions import Fraction
 
 from jacobian_chain.tape import SCALAR, Shape, Step, Tape
@@ -52,6 +52,10 @@ _ENTRYWISE = frozenset({"number", "hadamard", "power", "apply", "indicator"})
 class Arrays:
     """Expressions over a tape. Nodes below ``len(tape.names)`` are its values; ``steps`` and ``shapes`` go on behind them.
 
+    Args:
+        tape: the composition.
+        free: values whose facts must not be used, because what comes out is differentiated by them again.
+
     Attributes:
         tape: the composition.
         steps: what each node is, inputs before what is made of them.
@@ -67,7 +71,7 @@ class Arrays:
     (True, 'm')
     """
 
-    def __init__(self, tape: Tape) -> None:
+    def __init__(self, tape: Tape, free: Collection[int] = ()) -> None:
         self.tape = tape
         self.steps: list[Step] = [Step("leaf", name, ()) for name in tape.names[: tape.leaves]]
         self.steps += tape.steps
@@ -77,7 +81,7 @@ class Arrays:
         for node, (step, shape) in enumerate(zip(tape.steps, tape.shapes[tape.leaves :], strict=True), tape.leaves):
             self._index.setdefault(_key(step.operation, shape, step.inputs, step.name, step.coefficients), node)
         self.used: dict[tuple[int, str], None] = {}
-        self._facts = frozenset(tape.facts)
+        self._facts = frozenset(fact for fact in tape.facts if fact[0] not in free)
         self._transposes: dict[int, int] = {}
         self._numbers: dict[Fraction | int, int] = {}
 

@@ -142,7 +142,7 @@ def derive_second(tape: Tape, output: int, one: int, other: int) -> ConcreteDeri
     >>> str(derivation.blocks[0].shape)
     'n x n'
     """
-    arrays = Arrays(tape)
+    arrays = Arrays(tape, free=(one, other))
     held = dict.fromkeys((one, other))
     node = jacobians(arrays, gradients(arrays, output, held)[one], held)[other]
     return ConcreteDerivation(arrays, output, MIXED, (Block(output, one, node, arrays.shapes[node], True),), (), False)
@@ -153,7 +153,7 @@ def derive_along(tape: Tape, output: int, variable: int, direction: str) -> Conc
 
     It is the derivative of the gradient along the direction; the Hessian is not made.
     """
-    arrays = Arrays(tape)
+    arrays = Arrays(tape, free=(variable,))
     symbol = arrays.add("symbol", arrays.shapes[variable], (), direction)
     node = push(arrays, gradients(arrays, output, (variable,))[variable], variable, symbol)
     return ConcreteDerivation(arrays, output, MIXED, (Block(output, variable, node, arrays.shapes[node], False),), (), False)

@@ -131,6 +131,8 @@ SECOND = [
     ("f = logsumexp(W x)", "x", "W", None),
     ("y: n label; p = softmax(W x); L = CE(p, y)", "W", "x", None),
     ("f = a^T X^-1 b", "X", "a", None),
+    ("p = softmax(z); L = CE(p, y)", "z", "y", None),
+    ("A: n x n symmetric; f = x^T A x", "x", "A", None),
     ("v = x / ||x||; f = v^T A v", "x", "x", None),
     ("H = g(X); L = l(H); X: m x n; H: p x q", "X", "X", None),
     ("y = g(x); L = ||A y - b||^2", "x", "A", None),

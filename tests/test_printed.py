@@ -328,9 +328,9 @@ class World:
         program = read_expression(Source(text), known - layers | (known & set(self.values)), layers)
         found = self.solutions(program, text, expected)
         if len(found) > 1:
-            self.guesses.append(text)
             if wanted is None:
                 raise UndecidedError
+            self.guesses.append(text)
         if wanted is None:
             return found[0]
         return next((value for value in found if compare(wanted, value) < TOLERANCE), found[0])
