@@ -285,9 +285,12 @@ class Page:
             slots = [self._input(step.inputs[1 + int(slot)]) for slot in step.coefficients]
             below = ", ".join(self.writer.name(name) for name in slots)
             nabla = self.writer.below_operator(f"{self.writer.signs.nabla}{self.writer.signs.square}", below)
-            if self.arrays.steps[step.inputs[0]].operation == "number":
+            if self.arrays.steps[step.inputs[0]].operation != "number":
+                layer = self.writer.pairing(self.formula.text(step.inputs[0]), layer)
+            if self._clashes.get((step.operation, step.name, ", ".join(name.key for name in slots))) is None:
                 return f"{nabla} {layer}"
-            return f"{nabla} {self.writer.pairing(self.formula.text(step.inputs[0]), layer)}"
+            point = ", ".join(self.writer.name(self._input(source)) for source in _points(step))
+            return f"({nabla} {layer})({point})"
         if step in self._rows and self.derivation.layout.transposes(SCALAR):  # of a scalar, in a layout whose gradients are columns
             symbol = self._derivative(step._replace(operation="gradient"))
             return self.writer.transposed(self.writer.symbol(symbol), symbol)
@@ -312,12 +315,12 @@ class Page:
 
     def _find_clashes(self, layers: Iterable[int]) -> dict[tuple[str, str, str], str]:
         """The derivatives that a name alone does not tell apart, and whether the point does."""
-        places: dict[tuple[str, str, str], set[tuple[tuple[int, ...], Fraction]]] = {}
+        places: dict[tuple[str, str, str], set[tuple[tuple[int, ...], tuple[Fraction, ...]]]] = {}
         for node in layers:
             step = self.arrays.view(node)
-            if step.operation != "curvature":
-                by = self._input(step.inputs[int(step.coefficients[0])])
-                places.setdefault((step.operation, step.name, by.key), set()).add((step.inputs, step.coefficients[0]))
+            point = _points(step)
+            by = ", ".join(self._input(point[int(slot)]).key for slot in step.coefficients)
+            places.setdefault((step.operation, step.name, by), set()).add((point, step.coefficients))
         return {
             key: "slot" if len({inputs for inputs, _ in found}) < len(found) else "point" for key, found in places.items() if len(found) > 1
         }

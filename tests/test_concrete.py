@@ -158,6 +158,12 @@ def test_second_derivative_of_opaque_layers_has_two_terms() -> None:
     assert second.sheet().legend
 
 
+def test_second_derivatives_of_a_layer_applied_twice_show_their_points() -> None:
+    text = "h1 = f(x, W); h2 = f(h1, W); x: n; h1: n; h2: n; L = l(h2)"
+    shown = str(parse(text).second("W", "W"))
+    assert all(f"⟩)({point}, W)" in shown for point in ("x", "h₁")), shown
+
+
 def test_facts_that_were_used_are_said() -> None:
     assert derive(CLASSIFIER, wrt="W2", layout="mixed").sheet().legend == ("the entries of y sum to 1",)
     assert derive("A: n x n symmetric; f = x^T A x", wrt="x").sheet().legend == ("A = Aᵀ",)

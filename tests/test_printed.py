@@ -290,7 +290,6 @@ class World:
         point: values of the leaves, and sizes.
         opaque: what layers without a definition are.
         layout: in which fractions are written.
-        names: made-up names that the legend explains.
     """
 
     def __init__(self, tape: Tape, point: Point, opaque: Opaque, layout: str) -> None:
@@ -1180,7 +1179,7 @@ def test_random_pages_read_back(start: int) -> None:
                 check_page(world, sheet.text, output, variables, expected, legend=sheet.legend)
                 pages += 1
                 guesses += bool(world.guesses)
-    assert guesses <= MOST_GUESSES * pages + 3
+    assert guesses <= MOST_GUESSES * pages
 
 
 MIXED = [
@@ -1219,6 +1218,9 @@ MIXED = [
     "y = layernorm(W x); W: 3 x 2",
     "V: 2 x 2; h = V ones(2); L = 1/2 ||cosh(h) - c||^2",
 ]
+OPEN = ("softmax_rows", "kron", "[[")
+"""What is in a text whose pages have an I or 1 of open size that matters: K ⊗ I, (1 1ᵀ ⊗ I), (I 0)."""
+
 MANY_TEXTS = [*MIXED, *CONCRETE.values()]
 
 
@@ -1246,7 +1248,7 @@ def test_pages_of_layers_with_and_without_a_definition_read_back(text: str) -> N
                 pages += 1
                 guesses += bool(world.guesses)
     assert pages > 3
-    assert guesses <= pages
+    assert not guesses or any(word in text for word in OPEN)
 
 
 SECOND_OF_LAYERS = [
