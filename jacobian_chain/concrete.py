@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from jacobian_chain.abstraction import Abstraction, abstract
 from jacobian_chain.arrays import Arrays
@@ -24,15 +24,6 @@ from jacobian_chain.writers import LatexWriter, TextWriter, Writer, to_ascii
 
 if TYPE_CHECKING:
     from sympy import BlockMatrix, Expr
-
-
-class Factored(NamedTuple):
-    """A product of layers as text, and what its factors are."""
-
-    text: str
-    factors: list[Line]
-    legend: tuple[str, ...]
-    notices: tuple[str, ...]
 
 
 class ConcreteJacobian(Jacobian):

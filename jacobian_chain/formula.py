@@ -7,7 +7,7 @@ that neither depth nor sharing costs more than the length of the text. Brackets 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import NamedTuple, overload
 
@@ -457,26 +457,6 @@ class Formula:
         written = self.operand(node)
         text = _flatten(self.signed(written))
         return text if self.latex or written.level == _ATOM else f"{{{text}}}"
-
-
-def count_uses(steps: Sequence[Step], roots: Iterable[int]) -> list[int]:
-    """How often each node is used by others, or as a root, among those that the roots need.
-
-    >>> count_uses([Step("leaf", "x", ()), Step("hadamard", "", (0, 0)), Step("leaf", "y", ())], [1])
-    [2, 1, 0]
-    """
-    uses = [0] * len(steps)
-    stack = []
-    for root in roots:
-        uses[root] += 1
-        if uses[root] == 1:
-            stack.append(root)
-    while stack:
-        for source in steps[stack.pop()].inputs:
-            uses[source] += 1
-            if uses[source] == 1:
-                stack.append(source)
-    return uses
 
 
 # --- one function for each way of writing -----------------------------------------------------------------------------

@@ -280,3 +280,51 @@ def test_a_gradient_is_bracketed_before_a_factor() -> None:
 def test_factors_of_a_scalar_have_the_shape_of_their_matrix() -> None:
     lines = derive("L = d^T N^-1 b + logdet(N)", wrt="N", layout="mixed").unicode(notation="partial").splitlines()
     assert lines[-1] == "∂L/∂N = N^-T - N^-T d bᵀ N^-T"
+
+
+SIZES_OF_ONE = [
+    ("W: 1 x n; x: n; z = W x; L = l(z)", "W, x"),
+    ("A: 1 x 1; x: 1; y = A x", "A, x"),
+    ("X: m x 1; w: 1; y = X w", "X, w"),
+    ("x: 1 x n; W: n x 1; y = x W; L = y^2", "x, W"),
+    ("Z: 1 x n; P = softmax_rows(Z); L = l(P)", "Z"),
+    ("Z: n x 1; P = softmax_columns(Z); L=l(P)", "Z"),
+    ("Z: n x 1; P = softmax_rows(Z); L=l(P)", "Z"),
+    ("Z: 1 x n; P = softmax_columns(Z); L = l(P)", "Z"),
+    ("a: 1 x n; b: m; Y = b a", "a, b"),
+    ("a: 1 x n; Y = kron(a, B); B: 2 x 3", "a, B"),
+    ("a: 1 x n; b: 1 x m; Y = kron(a, b)", "a, b"),
+    ("a: n; b: 1 x m; Y = kron(a, b)", "a, b"),
+    ("X: 1 x n; Y = X^T; L = l(Y)", "X"),
+    ("X: 1 x n; f = X X^T", "X"),
+    ("X: 1 x n; y = g(X); L = ||y||^2", "X"),
+    ("y: 1 x n; y = g(x); L = ||y||^2", "x"),
+    ("y: 1 x n; y = g(x); x: m", "x"),
+    ("y: 1 x n; y = g(x); x: 1 x m; z = y A", "x, A"),
+    ("X: 1 x n; Y = tanh(X A + b); b: 1 x m", "X, A, b"),
+    ("X: k x n; Y = X A + b; b: k", "X, A, b"),
+    ("x: 1 x n; y = diag(x)", "x"),
+    ("x: 1 x n; v = vec(x)", "x"),
+    ("A: 1 x n; B: 2 x n; C = [A; B]; L=l(C)", "A, B"),
+    ("A: n x 1; B: n x 2; C = [A, B]", "A, B"),
+    ("x: n; s: scalar; y = [x; s]", "x, s"),
+    ("s: scalar; t: scalar; y = [s; t]", "s, t"),
+    ("s: scalar; t: scalar; y = [s, t]; L = l(y)", "s, t"),
+    ("s: scalar; Y = g(s); Y: m x n", "s"),
+    ("s: scalar; y = g(s, x); L = l(y, s)", "s, x"),
+    ("X: 1 x 1; f = logdet(X) + tr(X)", "X"),
+    ("y: 1 x n; z: 1 x n; L = CE(softmax(z), y)", "z"),
+    ("z: 1; y: 1; L = CE(softmax(z), y)", "z"),
+    ("X: m x 1; μ = mean(X, columns); Y = X - μ", "X"),
+    ("X: 1 x n; μ = mean(X, rows); Y = X - μ", "X"),
+    ("x: 1 x n; f = logsumexp(x) + ||x||_1 + sum(x)", "x"),
+]
+
+
+@pytest.mark.parametrize(("text", "variables"), SIZES_OF_ONE)
+def test_rows_columns_and_single_entries(text: str, variables: str) -> None:
+    jacobian = derive(text, wrt=variables, layout="mixed")
+    assert jacobian.verify()
+    for layout in ("numerator", "denominator", "mixed"):
+        page = jacobian.in_layout(layout)
+        assert all([page.latex(), page.latex(vec=True), page.latex(notation="partial"), page.latex(index_notation=True)])

@@ -15,7 +15,7 @@ from fractions import Fraction
 import pytest
 
 from jacobian_chain.errors import LimitError, Source
-from jacobian_chain.formula import FORMS, Formula, count_uses, function_definitions, of_tape
+from jacobian_chain.formula import FORMS, Formula, function_definitions, of_tape
 from jacobian_chain.notation import Labels
 from jacobian_chain.reading import read_composition
 from jacobian_chain.syntax import Node, read_program
@@ -438,17 +438,14 @@ def test_the_identity_makes_way_for_a_name() -> None:
     assert Formula(e.steps, e.shapes, LatexWriter(), identity=r"\mathrm{Id}").text(node) == r"X + \mathrm{Id}"
 
 
-def test_sizes_and_uses() -> None:
+def test_sizes() -> None:
     e = Expressions()
-    first = len(e.steps)
     d = e.sum(e.yhat, (-1, e.y))
     square = e.had(d, d)
     total = e.mul(e.T(e.W), square)
     formula = Formula(e.steps, e.shapes, LatexWriter())
     assert [formula.size(node) for node in (d, square, total)] == [2, 4, 5]
     assert Formula(e.steps, e.shapes, LatexWriter(), {d: "d"}.get).size(total) == 3
-    assert count_uses(e.steps, [total])[first:] == [2, 1, 1, 1]
-    assert count_uses(e.steps, [total, total, d])[first:] == [3, 1, 1, 2]
 
 
 def test_depth_costs_no_stack_and_length_is_limited() -> None:

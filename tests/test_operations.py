@@ -68,7 +68,7 @@ class Symbolic(Numbers):
 
     def _somewhere(self, value: Any) -> Any:
         """The value at one fixed point, for what must be decided of a number."""
-        value = sympy.sympify(value)
+        value = value if isinstance(value, sympy.Basic) else sympy.Integer(value)
         return value.subs({symbol: sympy.Rational(zlib.crc32(symbol.name.encode()) % 997 + 1, 499) for symbol in value.free_symbols})
 
     def is_finite(self, value: Any) -> bool:

@@ -240,7 +240,7 @@ def test_blocks_equal_the_jacobian_of_the_explicit_composition(case: Case) -> No
     at = {symbol: number for name in letters for symbol, number in zip(letters[name], points[name], strict=True)}
     values: dict[str, Any] = {name: point if case.sizes[name] != (1, 1) else point[0] for name, point in points.items()}
     for name, value in computed.items():
-        values[name] = value.subs(at) if isinstance(value, sympy.MatrixBase) else sympy.sympify(value).subs(at)
+        values[name] = value.subs(at) if isinstance(value, sympy.MatrixBase) else (sympy.Integer(0) + value).subs(at)
     for variable in case.wrt.split():
         index, of = tape.index(variable), tape.index(output)
         assert index is not None
