@@ -11,7 +11,6 @@ J_θ f = ( J_x₂ L₂ · J_θ₁ L₁  │  J_θ₂ L₂ )
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jacobian_chain.checking import Verdict as Verdict
     from jacobian_chain.errors import ChainError as ChainError
     from jacobian_chain.interface import Composition as Composition
     from jacobian_chain.interface import check as check
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from jacobian_chain.interface import parse as parse
     from jacobian_chain.jacobian import Block as Block
     from jacobian_chain.jacobian import Jacobian as Jacobian
+    from jacobian_chain.verdict import Verdict as Verdict
 
 __version__ = "0.1.0"
 __all__ = ["Block", "ChainError", "Composition", "Jacobian", "Verdict", "check", "derive", "parse"]

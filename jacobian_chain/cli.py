@@ -18,10 +18,10 @@ from jacobian_chain import __version__
 from jacobian_chain.errors import ChainError, OptionError, Place, ReadingError, Source
 
 if TYPE_CHECKING:
-    from jacobian_chain.checking import Verdict
     from jacobian_chain.interface import Composition
     from jacobian_chain.jacobian import Jacobian
     from jacobian_chain.tape import Tape
+    from jacobian_chain.verdict import Verdict
     from jacobian_chain.witness import Verification
 
 LAYOUT_NAMES = ("numerator", "denominator", "mixed", "both")
@@ -313,12 +313,15 @@ def _verdict_lines(verdict: Verdict) -> Iterable[tuple[str, str]]:
             line, caret = Place(source, *finding.span).excerpt().rsplit("\n", 1)
             yield line, ""
             yield caret, "red"
-    if verdict.notes or verdict.decided_by == "prime-field":
+    notes = list(verdict.notes)
+    if verdict.error_bound is not None:
+        notes.append(f"compared at random places; wrong with a chance below {max(verdict.error_bound, 1e-30):.0e}")
+    elif verdict.decided_by == "numeric" and verdict.verdict != "undecided":
+        notes.append("compared in many digits at random places, not proved")
+    if notes:
         yield "", ""
-    for note in verdict.notes:
+    for note in notes:
         yield f"note: {note}", "dim"
-    if verdict.decided_by == "prime-field" and verdict.verdict != "undecided":
-        yield f"note: compared at random places; wrong with a chance below {verdict.error_bound:.0e}", "dim"
     if verdict.expected is not None:
         yield "", ""
         yield "a right answer:", "bold"

@@ -32,8 +32,8 @@ class SingularError(DomainError):
 class Numbers(ABC):
     """One kind of numbers: what is needed of it beyond ``+ - * /`` among its members and with whole numbers.
 
-    A kind defines five methods. Order and size have defaults that suit ordered fields; what stands for the numbers of a finite field
-    overrides them, for pivots only.
+    A kind defines five methods. Order and size have defaults that suit ordered fields; a finite field, which has neither, overrides them,
+    and says what functions that ask for them are instead.
     """
 
     name: str
@@ -70,6 +70,14 @@ class Numbers(ABC):
         """What pivots are chosen by; zero for zero only."""
         return abs(value)
 
+    def top(self, values: Sequence[Any]) -> Any:
+        """What is taken off numbers before exp of them is added up, so that none is large: the greatest."""
+        top = values[0]
+        for value in values:
+            if self.is_positive(value - top):
+                top = value
+        return top
+
     def is_finite(self, value: Any) -> bool:
         """Whether a member is neither infinite nor undefined."""
         return bool(value - value == 0)
@@ -101,10 +109,13 @@ class Numbers(ABC):
         >>> FLOATS.apply("abs", -2.0), FLOATS.apply("relu", 3.0, 1), FLOATS.apply("sin", 0.0, 3)
         (2.0, 1.0, -1.0)
         """
-        function = ELEMENTWISE[name]
         if order == 0:
-            return function.value(self, value)
-        return function.expansion(self, value, order)[order] * math.factorial(order)
+            return ELEMENTWISE[name].value(self, value)
+        return self.expansion(name, value, order)[order] * math.factorial(order)
+
+    def expansion(self, name: str, value: Any, order: int) -> list[Any]:
+        """The Taylor coefficients of an elementwise function at a member, up to some order."""
+        return ELEMENTWISE[name].expansion(self, value, order)
 
 
 class _Floats(Numbers):
@@ -501,11 +512,14 @@ class Taylor(Numbers):
     def magnitude(self, value: Series) -> Any:
         return self.base.magnitude(value.coefficients[0])
 
+    def top(self, values: Sequence[Series]) -> Series:
+        return self.embed(self.base.top([value.coefficients[0] for value in values]))
+
     def is_finite(self, value: Series) -> bool:
         return all(self.base.is_finite(coefficient) for coefficient in value.coefficients)
 
     def apply(self, name: str, value: Series, order: int = 0) -> Series:
-        expansion = ELEMENTWISE[name].expansion(self.base, value.coefficients[0], self.order + order)
+        expansion = self.base.expansion(name, value.coefficients[0], self.order + order)
         shifted = [coefficient * math.perm(k, order) for k, coefficient in enumerate(expansion)]
         return self._compose(shifted[order:], value)
 
@@ -730,7 +744,7 @@ def softmax(a: Dense, numbers: Numbers, direction: str) -> Dense:
         return transpose(softmax(transpose(a), numbers, "rows"))
     result = []
     for row in a:
-        top = _greatest(row, numbers)
+        top = numbers.top(row)
         powers = [numbers.apply("exp", entry - top) for entry in row]
         total = sum(powers)
         result.append([power / total for power in powers])
@@ -744,7 +758,7 @@ def logsumexp(a: Dense, numbers: Numbers) -> Any:
     1000.693147
     """
     values = entries(a)
-    top = _greatest(values, numbers)
+    top = numbers.top(values)
     return top + numbers.apply("log", sum(numbers.apply("exp", value - top) for value in values))
 
 
@@ -755,14 +769,6 @@ def layernorm(a: Dense, numbers: Numbers) -> Dense:
     centred = each(lambda entry: entry - mean, a)
     variance = sum(entry * entry for entry in entries(centred)) / len(values)
     return scale(numbers.power(variance, Fraction(-1, 2)), centred)
-
-
-def _greatest(values: Sequence[Any], numbers: Numbers) -> Any:
-    top = values[0]
-    for value in values:
-        if numbers.is_positive(value - top):
-            top = value
-    return top
 
 
 def _need_square(a: Dense) -> None:

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from jacobian_chain.answer import Answer
 from jacobian_chain.evaluate import bare, place_of
 from jacobian_chain.layout import adjoint_word
+from jacobian_chain.verdict import Span
 from jacobian_chain.words import Letter, Number, Polynomial, Word
 
 MAX_PAIRS = 2_000
@@ -27,8 +28,6 @@ MOST_PATHS = 3
 """How many missing or superfluous products are named one by one."""
 
 _NUMBER = "a number stands where an array is needed, and would be added to every entry; for the identity write I"
-
-Span = tuple[int, int]
 
 
 class Edit(NamedTuple):

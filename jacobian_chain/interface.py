@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from jacobian_chain.derivation import MAX_FACTORS
 from jacobian_chain.derivation import derive as derive_blocks
-from jacobian_chain.errors import OptionError, Source
+from jacobian_chain.errors import OptionError, ReadingError, Source, UnsupportedError
 from jacobian_chain.jacobian import INDEX_POSITIONS, Jacobian, choose, uncollected
 from jacobian_chain.layout import LAYOUTS, Layout, orient
 from jacobian_chain.notation import NOTATIONS, Labels, Page
@@ -22,10 +22,11 @@ if TYPE_CHECKING:
     from sympy import Basic, Eq, Expr
 
     from jacobian_chain.answer import Answer
-    from jacobian_chain.checking import Verdict
+    from jacobian_chain.assessment import Exercise, Inquiry
     from jacobian_chain.claims import Question
     from jacobian_chain.concrete import SecondDerivative
     from jacobian_chain.problem import Problem
+    from jacobian_chain.verdict import Verdict
 
 
 class Composition:
@@ -45,6 +46,13 @@ class Composition:
     def __init__(self, reading: Reading) -> None:
         self.tape: Tape = reading.tape
         self.notices: tuple[str, ...] = tuple(str(notice) for notice in reading.notices)
+
+    @cached_property
+    def exercise(self) -> Exercise:
+        """The composition as something to check answers through concrete layers against."""
+        from jacobian_chain.assessment import Exercise
+
+        return Exercise(self.tape)
 
     @cached_property
     def problem(self) -> Problem:
@@ -230,16 +238,30 @@ def check(
     wrong: J_θ₁ L₁
       J_{θ_1} L_1: a factor is missing: J_x₂ L₂ (missing-factor)
     """
-    from jacobian_chain.checking import judge
-    from jacobian_chain.claims import Question
-
     composed = _parsed(composition) if isinstance(composition, str) else composition
     tape = composed.tape
     selection = select(tape, (wrt,) if isinstance(wrt, str) else wrt)
     asked = LAYOUTS[choose("layout", layout, LAYOUTS)]
-    question = Question(composed.problem, find_output(tape, of), selection.variables, selection.label, asked)
-    lines = where.splitlines() if isinstance(where, str) else where
-    return judge(question, Source(answer, "answer"), [line for line in lines if line.strip()], write_right_answer, reveal)
+    lines = [line for line in (where.splitlines() if isinstance(where, str) else where) if line.strip()]
+    output = find_output(tape, of)
+    if tape.is_abstract:
+        from jacobian_chain.checking import judge
+        from jacobian_chain.claims import Question
+
+        question = Question(composed.problem, output, selection.variables, selection.label, asked)
+        try:
+            return judge(question, Source(answer, "answer"), lines, write_right_answer, reveal)
+        except UnsupportedError as error:  # it speaks of more than products of layers
+            unread = error
+    else:
+        unread = None
+    from jacobian_chain.assessment import Inquiry, assess
+
+    inquiry = Inquiry(composed.exercise, output, selection.variables, asked)
+    try:
+        return assess(inquiry, Source(answer, "answer"), lines, write_right_block, reveal)
+    except ReadingError as error:
+        raise unread or error from None
 
 
 @lru_cache(maxsize=32)
@@ -259,6 +281,17 @@ def judge_record(record: Mapping[str, Any]) -> dict[str, Any]:
         record.get("where") or (),
     )
     return verdict.to_json()
+
+
+def write_right_block(inquiry: Inquiry, position: int) -> str | None:
+    """The right block of one variable through concrete layers as LaTeX, with lines for the names that it gives to parts."""
+    from jacobian_chain.concrete import ConcreteJacobian
+
+    tape, variable = inquiry.exercise.tape, inquiry.variables[position]
+    jacobian = ConcreteJacobian(tape, inquiry.of, select(tape, (tape.names[variable],)), inquiry.layout, MAX_FACTORS)
+    block = jacobian.write_block(0, LatexWriter, {})
+    page = jacobian.latex()
+    return page if page.count("&=") > 1 else block
 
 
 def write_right_answer(question: Question, answer: Answer, layout: Layout, points: bool) -> str | None:

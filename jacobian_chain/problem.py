@@ -59,7 +59,7 @@ class Problem:
 
     def __init__(self, tape: Tape) -> None:
         if not tape.is_abstract:
-            raise UnsupportedError("not supported yet: checking answers through concrete layers", hint="derive and verify know them")
+            raise UnsupportedError("this is no composition of unspecified layers alone")
         self.tape = tape
         self.alphabet = Alphabet()
         self.parts: list[Part] = [Part("identity"), Part("zero")]

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import NamedTuple
 
 from jacobian_chain.errors import LimitError, Notice, Place, ReadingError, Source, suggest
@@ -26,9 +26,10 @@ class Node(NamedTuple):
     r"""One node. ``args`` are indices of earlier nodes, ``start`` and ``end`` are tokens (half-open).
 
     Kinds: ``name number function call tuple row column beside stack add subtract negate product divide elementwise power
-    epower transpose prime norm absolute dots at``. ``value`` is the key, the number, the sign as typed or the norm's order;
-    the first argument of a ``call`` is its function. ``row`` and ``column`` are blocks between bars, ``&`` and ``\\``;
-    ``beside`` and ``stack`` are ``[A, B]`` and ``[A; B]``. ``at`` is ``…|_{x}``, its value what stands below the bar.
+    epower transpose prime norm absolute dots at index compare``. ``value`` is the key, the number, the sign as typed or the
+    norm's order; the first argument of a ``call`` is its function. ``row`` and ``column`` are blocks between bars, ``&`` and ``\\``;
+    ``beside`` and ``stack`` are ``[A, B]`` and ``[A; B]``. ``at`` is ``…|_{x}``, its value what stands below the bar. Answers only
+    have ``index``, ``(…)_{ij}`` with its value, and ``compare``, two sides of ``=``, ``<`` or ``>`` in brackets.
     ``bracketed`` says that brackets or braces stand around the node.
     """
 
@@ -118,7 +119,7 @@ def read_program(source: Source) -> Program:
     >>> [node.kind for node in program.nodes]
     ['function', 'name', 'name', 'call']
     """
-    tokens = _name_ones(_tokenize(source))
+    tokens = name_ones(_tokenize(source))
     ranges = _split(tokens)
     if not ranges:
         raise ReadingError("the text is empty", Place(source, 0, 0), "type a composition such as L2(L1(x, θ1), θ2)")
@@ -132,10 +133,10 @@ def read_program(source: Source) -> Program:
 BOLD_ONE = "1"
 """Key of a bold 1, a column of ones; with the size that is written below it, after an underscore."""
 
-_BOLD_ONE = re.compile(r"\\(?:mathbf|mathbb|boldsymbol|bm|pmb|symbf)\s*(?:\{\s*)?1(?![0-9.])")
+_BOLD_ONE = re.compile(r"\\(?:mathbf|mathbb|boldsymbol|bm|pmb|symbf|vec|mathds|mathbbm)\s*(?:\{\s*)?1(?![0-9.])")
 
 
-def _name_ones(tokens: Tokens) -> Tokens:
+def name_ones(tokens: Tokens) -> Tokens:
     """Tokens in which every bold 1 is a name, with the index below it."""
     ends = {match.end() for match in _BOLD_ONE.finditer(tokens.source.text)}
     if not ends and "𝟏" not in tokens.source.text:
@@ -147,13 +148,23 @@ def _name_ones(tokens: Tokens) -> Tokens:
         if kind == "index" and isinstance(below, Spelling) and below.key == BOLD_ONE:
             result.values[-1], result.ends[-1] = Spelling(f"{BOLD_ONE}_{_text(tokens, i)}", "1", "", _text(tokens, i)), tokens.ends[i]
             continue
-        _copy(tokens, i, i + 1, result)
+        copy_tokens(tokens, i, i + 1, result)
         if is_one:
             result.kinds[-1], result.values[-1] = "name", Spelling(BOLD_ONE, "1")
     return result
 
 
-def read_expression(source: Source, values: Collection[str] = (), layers: Collection[str] = (), known: Collection[str] = ()) -> Program:
+Rewrite = Callable[[Tokens], Tokens]
+"""What those who know the problem change in the tokens before they are parsed."""
+
+
+def read_expression(
+    source: Source,
+    values: Collection[str] = (),
+    layers: Collection[str] = (),
+    known: Collection[str] = (),
+    rewrite: Rewrite | None = None,
+) -> Program:
     """One expression; the last node is its root.
 
     Args:
@@ -161,16 +172,19 @@ def read_expression(source: Source, values: Collection[str] = (), layers: Collec
         values: keys of names that are values of the problem, which multiply what follows them in brackets.
         layers: keys of names that are layers.
         known: keys of other names that the problem has.
+        rewrite: applied to the tokens.
 
     >>> program = read_expression(Source(r"J_{x_3} L_3"))
     >>> [(node.kind, node.value) for node in program.nodes]
     [('name', 'Jx3'), ('name', 'L3'), ('product', '')]
     """
     tokens = _tokenize(source)
+    if rewrite is not None:
+        tokens = rewrite(tokens)
     _split(tokens)  # refuses brackets that do not fit
     names = Names(values, layers, known)
     tokens, segments = resolve(tokens, [(0, len(tokens.kinds))], names)
-    parser = _Parser(tokens, names)
+    parser = _Parser(tokens, names, in_answer=True, bars=rewrite is not None)
     segment = segments[0]
     root = parser.expression(segment.start, segment.end)
     equation = Equation(None, None, 0, root, segment.start, segment.end)
@@ -183,6 +197,8 @@ def read_chains(
     layers: Collection[str] = (),
     known: Collection[str] = (),
     aliases: Sequence[tuple[Tokens, Spelling]] = (),
+    rewrite: Rewrite | None = None,
+    bars: bool = False,
 ) -> tuple[Program, tuple[Chain, ...]]:
     r"""Lines of chained equalities, as a hand-derived answer has them; each side may be a row of blocks.
 
@@ -192,6 +208,8 @@ def read_chains(
         layers: keys of names that are layers.
         known: keys of other names that the problem has, those of operators included.
         aliases: what stands for a name, however it looks, and that name.
+        rewrite: applied to the tokens.
+        bars: whether a single bar is that of an absolute value, even where it could part blocks.
 
     Raises:
         ReadingError: with the place and a guess.
@@ -202,7 +220,9 @@ def read_chains(
     """
     tokens = _tokenize(source)
     for form, name in aliases:
-        tokens = _substitute(tokens, form, name)
+        tokens = substitute(tokens, form, name)
+    if rewrite is not None:
+        tokens = rewrite(tokens)
     notices: list[Notice] = []
     if "dots" in tokens.kinds:
         tokens = _expand_dots(tokens, notices)
@@ -213,7 +233,7 @@ def read_chains(
     names = Names(values, layers, known)
     names.notices += notices
     tokens, segments = resolve(tokens, ranges, names, _outline_chain)
-    parser = _Parser(tokens, names)
+    parser = _Parser(tokens, names, in_answer=True, bars=bars)
     chains = tuple(_read_chain(parser, segment) for segment in segments)
     return Program(tokens, (), parser.nodes, names), chains
 
@@ -239,8 +259,9 @@ def _outline_chain(tokens: Tokens, start: int, end: int) -> Segment:
     """The segment of a chain: only a lone name left of the first '=' is one that the line can define."""
     segment = outline(tokens, start, end)
     if segment.mark > start and tokens.kinds[segment.mark] == "=" and tokens.kinds[start] == "name":
-        found = superscript_at(tokens, start, segment.mark)
-        if segment.mark == start + 1 or (found is not None and tokens.kinds[start + 1] == "^" and found.end == segment.mark):
+        mark = segment.mark - (tokens.kinds[segment.mark - 1] == "&")
+        found = superscript_at(tokens, start, mark)
+        if mark == start + 1 or (found is not None and tokens.kinds[start + 1] == "^" and found.end == mark):
             return segment
     return Segment(start, end, start - 1, frozenset())
 
@@ -267,11 +288,12 @@ def _read_chain(parser: _Parser, segment: Segment) -> Chain:
             raise ReadingError("expected an expression after '='", tokens.place(before))
         low = len(parser.nodes)
         links.append(Link(low, parser.expression(start, end, blocks=True), start, end))
-    name = segment.start if segment.mark == segment.start + 1 and len(links) > 1 else None
+    is_lone = [kind for kind in kinds[segment.start : segment.mark] if kind not in _BLANK] == ["name"]
+    name = segment.start if is_lone and len(links) > 1 else None
     return Chain(name, tuple(links))
 
 
-def _substitute(tokens: Tokens, form: Tokens, name: Spelling) -> Tokens:
+def substitute(tokens: Tokens, form: Tokens, name: Spelling) -> Tokens:
     """Tokens in which every place that reads like ``form``, braces apart, is one name."""
     wanted = [(kind, _text(form, i)) for i, kind in enumerate(form.kinds) if kind not in "{}"]
     places = [i for i, kind in enumerate(tokens.kinds) if kind not in "{}"]
@@ -287,13 +309,13 @@ def _substitute(tokens: Tokens, form: Tokens, name: Spelling) -> Tokens:
         stop = last + 1
         for _ in range(inside.count("{") - inside.count("}")):
             stop += tokens.kinds[stop : stop + 1] == ["}"]
-        _copy(tokens, done, first, result)
+        copy_tokens(tokens, done, first, result)
         result.kinds.append("name")
         result.values.append(name)
         result.starts.append(tokens.starts[first])
         result.ends.append(tokens.ends[stop - 1])
         done, k = stop, k + len(wanted)
-    _copy(tokens, done, len(tokens.kinds), result)
+    copy_tokens(tokens, done, len(tokens.kinds), result)
     return result
 
 
@@ -323,10 +345,10 @@ def _expand_dots(tokens: Tokens, notices: list[Notice]) -> Tokens:
             continue
         length, first, steps = pattern
         count = max(abs(step) for step in steps)
-        _copy(tokens, done, low, result)
+        copy_tokens(tokens, done, low, result)
         for k in range(1, count):
             if joint:
-                _copy(tokens, low, low + 1, result)
+                copy_tokens(tokens, low, low + 1, result)
             index = iter([one + k * (step > 0) - k * (step < 0) for one, step in zip(first, steps, strict=True)])
             for i in range(low - length, low):
                 result.kinds.append(tokens.kinds[i])
@@ -336,7 +358,7 @@ def _expand_dots(tokens: Tokens, notices: list[Notice]) -> Tokens:
         done = at + 1
         place = tokens.place(at)
         notices.append(Notice(f"the dots are read as {count - 1} further term{'s' if count != 2 else ''}", place))
-    _copy(tokens, done, len(tokens.kinds), result)
+    copy_tokens(tokens, done, len(tokens.kinds), result)
     return result
 
 
@@ -395,7 +417,7 @@ def _renumber(value: Spelling | str, numbers: Iterator[int]) -> Spelling | str:
     )
 
 
-def _copy(tokens: Tokens, start: int, end: int, target: Tokens) -> None:
+def copy_tokens(tokens: Tokens, start: int, end: int, target: Tokens) -> None:
     """Append the tokens ``start`` to ``end`` to others."""
     target.kinds.extend(tokens.kinds[start:end])
     target.values.extend(tokens.values[start:end])
@@ -566,7 +588,8 @@ def _text(tokens: Tokens, i: int) -> str:
 
 # --- expressions ------------------------------------------------------------------------------------------------------
 
-_SUM, _MINUS, _ELEMENTWISE, _FUNCTION, _PRODUCT = 10, 15, 20, 28, 30
+_RELATION, _SUM, _MINUS, _ELEMENTWISE, _FUNCTION, _PRODUCT = 5, 10, 15, 20, 28, 30
+_RELATIONS = frozenset("=<>")
 _BINARY = {
     "+": (_SUM, "add"),
     "-": (_SUM, "subtract"),
@@ -605,9 +628,11 @@ class _Pending(NamedTuple):
 class _Parser:
     """Operator precedence with explicit stacks, over one token list and into one node list."""
 
-    def __init__(self, tokens: Tokens, names: Names) -> None:
+    def __init__(self, tokens: Tokens, names: Names, in_answer: bool = False, bars: bool = False) -> None:
         self.tokens = tokens
         self.names = names
+        self.in_answer = in_answer
+        self.bars = bars
         self.nodes: list[Node] = []
         self.operands: list[int] = []
         self.stack: list[_Pending] = []
@@ -732,17 +757,26 @@ class _Parser:
         if kind == "'" or kind == "ᵀ":
             self.join("prime" if kind == "'" else "transpose", "", 1, self.nodes[self.operands[-1]].start, i + 1)
             return i + 1, False
+        if kind == "index" and self.in_answer:
+            self.join("index", _text(self.tokens, i), 1, self.nodes[self.operands[-1]].start, i + 1)
+            return i + 1, False
         bracket = self.innermost()
+        if kind in _RELATIONS and self.in_answer and bracket in ("group", "matrix", "call"):
+            self.reduce(_RELATION)
+            self.stack.append(_Pending(_RELATION, "compare", kind, i, len(self.operands)))
+            return i + 1, True
         if (kind == "||" and bracket == "norm") or (kind == "|" and bracket == "absolute"):
             return self.close_bars(i, end), False
         if kind == "|" and i + 1 < end and self.tokens.kinds[i + 1] == "index":
             self.join("at", _text(self.tokens, i + 1), 1, self.nodes[self.operands[-1]].start, i + 2)
             return i + 2, False
-        if kind in _SEPARATORS.get(bracket, ()) or (kind in ("|", "&") and bracket == "call" and self.in_blocks):
+        parts = kind in _SEPARATORS.get(bracket, ()) and not (kind == "|" and self.bars)
+        if parts or (kind in ("|", "&") and bracket == "call" and self.in_blocks):
             self.reduce(1)
             self.stack.append(_Pending(0, "cut", kind, i, len(self.operands)))
             return i + 1, True
-        if kind in ("name", "number", "(", "[", "{", "frac", "begin-grid", "dots") or (kind == "||" and bracket != "norm"):
+        is_bar = (kind == "||" and bracket != "norm") or (kind == "|" and self.in_answer)
+        if kind in ("name", "number", "(", "[", "{", "frac", "begin-grid", "dots") or is_bar:
             if self.is_function(self.operands[-1]):
                 if kind == "(":
                     self.open("call", i)
@@ -751,6 +785,8 @@ class _Parser:
             else:
                 self.juxtapose(i)
             return i, True
+        if kind in ("<", ">"):
+            raise ReadingError(f"unexpected {kind!r}", self.tokens.place(i), "comparisons are not part of the language")
         if kind == "=":
             raise ReadingError("a second '=' in one statement", self.tokens.place(i), "separate equations by ';' or a new line")
         hint = "expected an operator or the end of the text"
@@ -767,7 +803,8 @@ class _Parser:
         tokens = self.tokens
         before = self.nodes[self.operands[-1]]
         function_ahead = False
-        if tokens.kinds[i] == "number" and before.kind in ("name", "number") and not self.is_row_of_ones(i):
+        is_ones = self.in_answer and tokens.values[i] == "1" and before.kind == "name"  # as in b 1ᵀ
+        if tokens.kinds[i] == "number" and before.kind in ("name", "number") and not (is_ones or self.is_row_of_ones(i)):
             hint = f"a number stands before what it multiplies; an index is written {before.value}_{_text(tokens, i)}"
             if before.kind == "number":
                 hint = f"write {before.value}*{_text(tokens, i)} for a product"
@@ -824,7 +861,7 @@ class _Parser:
         if i + 1 < end and kinds[i + 1] in ("{", "("):
             self.stack.append(_Pending(0, node, "^", i, len(self.operands)))
             self.open("exponent", i + 1)
-            return i + 2, True
+            return (j - negative if braced else i + 2), True
         raise ReadingError("expected an exponent after '^'", tokens.place(i + 1), "write A^T, A^-1 or x^2")
 
     def order_behind_square(self, i: int, end: int) -> int:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from fractions import Fraction
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -83,6 +84,9 @@ SYMBOLS = {
     "oslash": "⊘",
     "top": "⊤",
     "intercal": "⊤",
+    "T": "⊤",
+    "trans": "⊤",
+    "transp": "⊤",
     "frac": "frac",
     "dfrac": "frac",
     "tfrac": "frac",
@@ -96,6 +100,8 @@ SYMBOLS = {
     "in": "in",
     "colon": ":",
     "coloneqq": "=",
+    "triangleq": "=",
+    "doteq": "=",
     "equiv": "=",
     "cdots": "dots",
     "ldots": "dots",
@@ -108,6 +114,10 @@ SYMBOLS = {
     "iff": "\n",
     "lbrack": "[",
     "rbrack": "]",
+    "langle": "(",
+    "rangle": ")",
+    "lt": "<",
+    "gt": ">",
 }
 """LaTeX commands that are a symbol."""
 
@@ -135,6 +145,8 @@ CHARACTERS = {
     "⋯": "dots",
     "⇒": "\n",
     "÷": "/",
+    "⟨": "(",
+    "⟩": ")",
     "∕": "/",
 }
 """Unicode characters that are another spelling of a symbol."""
@@ -142,7 +154,7 @@ CHARACTERS = {
 FONTS = frozenset(
     (
         "mathbf boldsymbol bm mathrm mathsf mathit mathcal mathbb mathfrak mathscr mathtt text textbf textit "
-        "textrm texttt boxed underline operatorname operatorname* vec mathnormal symbf symup pmb bf rm"
+        "textrm texttt boxed underline operatorname operatorname* vec mathnormal symbf symup pmb bf rm mathds mathbbm bbm"
     ).split()
 )
 """Commands that change a letter's dress and not its meaning."""
@@ -150,7 +162,7 @@ FONTS = frozenset(
 IGNORED = frozenset(
     (
         "left right bigl bigr Bigl Bigr biggl biggr Biggl Biggr big Big bigg Bigg middle bigm quad qquad "
-        "displaystyle textstyle limits nolimits thinspace negthinspace enspace hline nonumber notag"
+        "displaystyle textstyle limits nolimits thinspace negthinspace enspace hline nonumber notag blacksquare qed Box hfill"
     ).split()
 )
 """Commands that only space and size."""
@@ -189,9 +201,9 @@ _SUB = "".join(SUBSCRIPTS)
 _TOKEN = re.compile(
     rf"""(?:
       (?P<space> (?: [ \t\r\f\v\u00a0\u2000-\u200b\u2009\u202f] | \\[,;:!\ ] | ~ | \$ | \\[\[\]()] )+ )
-    | (?P<comment> [#%][^\n]* )
+    | (?P<comment> (?! %\*% ) [#%][^\n]* )
     | (?P<word> {_WORD} ) (?: _ (?: \{{ (?P<braced> [^{{}}]* ) \}} | (?P<sub> [0-9]+ | {_WORD} ) ) )?
-    | (?P<symbol> \.\.\. | \*\* | := | \.\* | \./ | \.\^ | \.T\b | \|\| | [-+*/@^'=,;:|&(){{}}\n\[\]] )
+    | (?P<symbol> \.\.\. | %\*% | \*\* | := | <- | \.\* | \./ | \.\^ | \.T\b | \|\| | [-+*/@^'=,;:|&(){{}}\n\[\]] )
     | (?P<stop> \. (?= \s | \\ | \$ | $ ) )
     | (?P<number> (?: [0-9]+ (?: \.[0-9]+ )? | \.[0-9]+ ) (?: [eE][+-]?[0-9]+ )? )
     | (?P<unisub> [{_SUB}]+ )
@@ -489,6 +501,12 @@ class _Lexer:
             self.add(_ESCAPES[text[:2]], text, start, end)
         elif text in CHARACTERS:
             self.add(CHARACTERS[text], text, start, end)
+        elif len(text) == 1 and unicodedata.category(text) == "No" and unicodedata.numeric(text, 0) > 0:  # ½
+            number = Fraction(unicodedata.numeric(text)).limit_denominator(100)
+            for part in ("(", str(number.numerator), "/", str(number.denominator), ")"):
+                self.add("number" if part.isdecimal() else part, part, start, end)
+        elif text in _OPERATOR_NAMES:
+            self.add("name", spell(_OPERATOR_NAMES[text]), start, end)
         elif text in _SIGNS:
             self.add(text, text, start, end)
         else:
@@ -509,10 +527,11 @@ def split_names(text: str) -> list[str]:
     return [part.strip() for part in parts]
 
 
+_OPERATOR_NAMES = {"∑": "sum", "∏": "prod", "√": "sqrt"}
 _SKIPPED = frozenset({"space", "comment", "stop"})
-_SIGNS = frozenset("·×⊙∘⊗⊘⊤")
+_SIGNS = frozenset("·×⊙∘⊗⊘⊤<>")
 _OPERATORS = frozenset("= + - * / ( ) , ;".split())
-_SYNONYMS = {":=": "=", "**": "^", ".T": "ᵀ", "...": "dots"}
+_SYNONYMS = {":=": "=", "<-": "=", "%*%": "@", "**": "^", ".T": "ᵀ", "...": "dots"}
 _DELIMITER = re.compile(r"\s*(?:\.|\\\{\s*(?=\\begin))")
 _GROUP = re.compile(r"\s*\{[^{}]*\}")
 _ESCAPES = {"\\\\": "\\\\", "\\|": "||", "\\{": "(", "\\}": ")", "\\&": "&"}
@@ -520,8 +539,6 @@ _CHARACTER_HINTS = {
     '"': "names are written without quotation marks",
     "?": "an unknown layer is just a name, such as L1",
     "\ufffd": "the text was not valid UTF-8",
-    "<": "comparisons are not part of the language",
-    ">": "comparisons are not part of the language",
     "!": "factorials are not part of the language",
 }
 
@@ -540,6 +557,8 @@ def _subscript(tokens: Tokens, start: int) -> tuple[int, str]:
                 return j + 1, canonical_index(text[i + 1 : j])
         raise ReadingError("this brace is never closed", Place(tokens.source, i, i + 1), "expected '}'")
     match = re.compile(rf"\\[A-Za-z]+|[0-9]+|[{_LETTER}][{_LETTER}0-9]*|\*").match(text, i)
+    if match is None and start and text[start - 1].isalnum():
+        return start + 1, "_"  # Python's way out of a name that is taken
     if match is None:
         raise ReadingError("expected an index after '_'", Place(tokens.source, start, start + 1), "write x_1 or x_{t-1}")
     word = match[0]

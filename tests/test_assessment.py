@@ -1,0 +1,298 @@
+"""Answers through concrete layers: true verdicts of real answers, spellings, what cannot be read, and what verdicts say."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from contextlib import suppress
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jacobian_chain import check, parse
+from jacobian_chain.errors import ChainError, LimitError, ReadingError
+from jacobian_chain.interface import judge_record
+
+CASES = [json.loads(line) for line in (Path(__file__).parent / "cases" / "answers.jsonl").read_text(encoding="utf-8").splitlines()]
+"""Real answers and answers after real ones, with verdicts that were found numerically."""
+
+NET = "z1 = W1 x + b1; h = tanh(z1); z2 = W2 h + b2; L = 1/2 ||z2 - y||^2"
+DW1 = r"(W_2^\top (z_2 - y) \odot (1 - h^2)) x^\top"
+BATCH = "Z = X W + ones(m) b^T; A = sigmoid(Z); L = 1/m * l(A); X: m x n; W: n x k; b: k"
+
+
+@lru_cache(maxsize=1)
+def judged() -> dict[str, dict[str, Any]]:
+    """What is said of each case."""
+    found = {}
+    for case in CASES:
+        try:
+            found[case["id"]] = judge_record(case)
+        except ReadingError as error:
+            found[case["id"]] = {"verdict": "error", "message": error.message}
+    return found
+
+
+def test_what_is_not_hard_is_read() -> None:
+    unread = [case for case in CASES if judged()[case["id"]]["verdict"] == "error"]
+    assert [case["id"] for case in unread if not case["hard"]] == []
+    assert len(unread) <= 0.01 * len(CASES)
+    assert all(judged()[case["id"]]["message"] for case in unread)
+
+
+def test_no_wrong_answer_is_accepted() -> None:
+    assert [case["id"] for case in CASES if judged()[case["id"]]["verdict"] == "correct" != case["verdict"]] == []
+
+
+def test_verdicts_are_true() -> None:
+    different = [case["id"] for case in CASES if judged()[case["id"]]["verdict"] not in (case["verdict"], "error")]
+    assert different == []
+    found = [(case, judged()[case["id"]]) for case in CASES]
+    layouts = [case for case, result in found if "holds_in" in result and result["holds_in"] != case["holds_in"]]
+    # one entry is the same in every layout, and an array of one axis in code is row and column
+    assert {case["hard"] for case in layouts} <= {"component-indices", "numpy-code"}
+    assert len(layouts) < 10
+
+
+def test_first_reasons_are_right() -> None:
+    outcomes = Counter(
+        judged()[case["id"]]["findings"][0]["kind"] in case["reasons"]
+        for case in CASES
+        if case["verdict"] != "correct" and judged()[case["id"]]["verdict"] != "error"
+    )
+    assert outcomes[True] >= 0.95 * outcomes.total()
+
+
+def test_suggestions_are_right_answers() -> None:
+    offered = 0
+    for case in CASES[::4]:
+        result = judged()[case["id"]]
+        for finding in result.get("findings", []):
+            if finding["suggestion"] and finding["kind"] not in ("missing-block", "block-order"):
+                assert judge_record({**case, "answer": finding["suggestion"]})["verdict"] == "correct", (case["id"], finding)
+                offered += 1
+    assert offered > 50
+
+
+SPELLINGS = [
+    DW1,
+    r"\frac{\partial L}{\partial W_1} = \left( W_2^\top (z_2 - y) \odot (1 - h \odot h) \right) x^\top",
+    r"\nabla_{W_1} L = \left( W_2^{\mathsf T} (z_2 - y) \circ \tanh'(z_1) \right) x^{\intercal}",
+    r"\dfrac{\mathrm{d} L}{\mathrm{d} W_1} = \operatorname{diag}(1 - h^{\odot 2})\, W_2^T (z_2 - y)\, x^T",
+    "dL/dW1 = ((W2' * (z2 - y)) .* (1 - h.^2)) * x'",
+    "∂L/∂W₁ = (W₂ᵀ (z₂ − y) ⊙ (1 − h²)) xᵀ",
+    "∂L/∂W₁ = (∂L/∂h ⊙ tanh′(z₁)) xᵀ",
+    "np.dot(np.dot(W2.T, z2 - y) * (1 - np.square(h)), x.T)",
+    "dz1 = W2.T.dot(z2 - y) * (1 - h**2)\ndW1 = dz1 @ x.T",
+    r"\delta_2 = z_2 - y, \quad \delta_1 = W_2^\top \delta_2 \odot (1 - h^2), \quad \frac{\partial L}{\partial W_1} = \delta_1 x^\top",
+    r"\begin{aligned} \delta &= W_2^\top (z_2 - y) \odot (1 - h^2) \\ \frac{\partial L}{\partial W_1} &= \delta x^\top \end{aligned}",
+    r"\frac{\partial L}{\partial W_1} = \delta x^\top \text{ where } \delta = W_2^\top (z_2 - y) \odot (1 - h^2)",
+    r"We get $\frac{\partial L}{\partial W_1} = \bar z_1 x^T$ and are done.",
+    r"\frac{\partial L}{\partial (W_1)_{ij}} = \left(\frac{\partial L}{\partial z_1}\right)_i x_j",
+    r"\left(\sum_k (W_2)_{ki} (z_2 - y)_k\right)(1 - h_i^2)\, x_j",
+    r"\left(\sum_k (W_2)_{ki} (z_2 - y)_k\right) \left(\sum_l \delta_{il} (1 - h_l^2)\right) x_j",
+    r"dW_1 = dz_1 x^T",
+    r"\overline{W_1} = \overline{z_1} x^T",
+    r"\mathrm{d}W_1 = \mathrm{d}z_1\, x^T",
+    r"grad_z1 * x^T",
+    r"\left(\frac{\partial L}{\partial h} \odot \frac{\partial h}{\partial z_1}\right) x^T",
+    r"\left({W_2}^\top (z_2-y)\odot(\mathbf 1-h\odot h)\right)x^\top",
+    r"-\left(W_2^\top (y - z_2) \odot \left(1 - \tanh^2(W_1 x + b_1)\right)\right) x^\top",
+    r"2 \cdot \tfrac12 \left( W_2^\top (W_2 \tanh(z_1) + b_2 - y) \odot \tanh'(z_1) \right) x^\top",
+]
+"""One right answer to one question, as people write it."""
+
+
+@pytest.mark.parametrize("answer", SPELLINGS)
+def test_spellings(answer: str) -> None:
+    verdict = check(NET, answer, wrt="W1", of="L")
+    assert verdict, verdict
+    assert verdict.read_as
+    assert not verdict.findings
+
+
+def test_layouts() -> None:
+    flipped = r"x (W_2^\top (z_2 - y) \odot (1 - h^2))^\top"
+    verdict = check(NET, flipped, wrt="W1")
+    assert (verdict.verdict, verdict.holds_in) == ("correct-other-layout", ("numerator",))
+    assert verdict.findings[0].kind == "other-layout"
+    assert check(NET, flipped, wrt="W1", layout="numerator")
+    chain = (
+        r"\frac{\partial L}{\partial z_2} \frac{\partial z_2}{\partial h} \frac{\partial h}{\partial z_1} \frac{\partial z_1}{\partial W_1}"
+    )
+    assert check(NET, chain, wrt="W1", layout="numerator").holds_in == ("numerator",)
+    backwards = (
+        r"\frac{\partial z_1}{\partial b_1} \frac{\partial h}{\partial z_1} \frac{\partial z_2}{\partial h} \frac{\partial L}{\partial z_2}"
+    )
+    assert check(NET, backwards, wrt="b1", layout="denominator").holds_in == ("denominator",)
+
+
+def test_several_variables() -> None:
+    wrt = ("W2", "b2")
+    both = r"\frac{\partial L}{\partial W_2} = (z_2 - y) h^\top \\ \frac{\partial L}{\partial b_2} = z_2 - y"
+    assert check(NET, both, wrt=wrt)
+    assert check(NET, r"\left( (z_2 - y) h^\top \;\middle|\; z_2 - y \right)", wrt=wrt)
+    one = check(NET, r"\frac{\partial L}{\partial b_2} = z_2 - y", wrt=wrt)
+    assert [finding.kind for finding in one.findings] == ["missing-block"]
+    swapped = check(NET, r"z_2 - y \mid (z_2 - y) h^\top", wrt=wrt)
+    assert [finding.kind for finding in swapped.findings] == ["block-order"]
+    turned = check(NET, r"\frac{\partial L}{\partial W_2} = h (z_2 - y)^\top \\ \frac{\partial L}{\partial b_2} = z_2 - y", wrt=wrt)
+    assert [finding.kind for finding in turned.findings] == ["mixed-layout"]
+
+
+def test_steps_that_do_not_follow() -> None:
+    chain = r"\frac{\partial L}{\partial b_2} = y - z_2 = z_2 - y"
+    verdict = check(NET, chain, wrt="b2")
+    assert verdict  # the last expression is judged
+    assert [finding.kind for finding in verdict.findings] == ["does-not-follow"]
+    lines = r"\frac{\partial L}{\partial z_2} = y - z_2 \\ \frac{\partial L}{\partial b_2} = z_2 - y"
+    verdict = check(NET, lines, wrt="b2")
+    assert verdict
+    assert verdict.findings[0].where == "line 1"
+
+
+def test_where_lines() -> None:
+    answer = r"\delta^{(1)} \mathbf{x}_t^{\top}"
+    where = ["delta^{(1)} = (W_2^T r) .* s'(z1)", "r = z2 - y", "s = tanh", "x_t = x"]
+    with pytest.raises(ReadingError, match="no name r"):
+        check(NET, answer, wrt="W1", where=where)
+    assert check(NET, answer, wrt="W1", where=[where[1], where[2], where[0], where[3]])
+    with pytest.raises(ReadingError, match="is a name of the composition"):
+        check(NET, answer, wrt="W1", where=["W2 = W1"])
+
+
+def test_direct_and_total_derivatives() -> None:
+    skip = "a = o .* tanh(c); L = l(a, c); L: scalar; o: n; c: n"
+    assert check(skip, r"\frac{dL}{da} \odot o \odot \tanh'(c) + \frac{\partial L}{\partial c}", wrt="c")
+    only = check(skip, r"\frac{dL}{da} \odot o \odot \tanh'(c)", wrt="c")
+    assert (only.verdict, only.findings[0].kind) == ("wrong", "missing-path")
+    given = check(skip, "g", wrt="c", where=["g = ∂L/∂c"])
+    assert (given.verdict, given.findings[0].kind) == ("wrong", "missing-path")
+    total = check(skip, r"\frac{\partial L}{\partial c}", wrt="c")
+    assert total
+    assert any("read as total" in note for note in total.notes)
+
+
+def test_what_rests_on_numbers_says_so() -> None:
+    exact = check("y = sum(tanh(z)); z: n", "1 - tanh(z)^2", wrt="z")
+    assert exact.decided_by == "prime-field"
+    assert exact.error_bound is not None
+    assert exact.error_bound < 1e-9
+    identity = check("y = sum(tanh(z)); z: n", "1 - (2 sigmoid(2 z) - 1)^2", wrt="z")
+    assert (identity.verdict, identity.decided_by, identity.error_bound) == ("correct", "numeric", None)
+    kink = check("y = sum(relu(z)); z: n", r"\mathbb{1}[z > 0] \odot \mathbb{1}[z > 0]", wrt="z")
+    assert (kink.verdict, kink.decided_by) == ("correct", "numeric")
+    assert check("y = sum(relu(z)); z: n", r"\mathbb{1}[z < 0]", wrt="z").verdict == "wrong"
+
+
+def test_facts_are_part_of_the_model() -> None:
+    labelled = "L = CE(softmax(z), y); z: n; y: n"
+    assert check(labelled, r"\mathrm{softmax}(z) - y", wrt="z")
+    free = check(labelled + "; y: n free", r"\mathrm{softmax}(z) - y", wrt="z")
+    assert free.verdict == "wrong"
+    assert check("f = x^T A x; A: n x n symmetric; x: n", "2 A x", wrt="x")
+    assert check("f = x^T A x; A: n x n; x: n", "2 A x", wrt="x").verdict == "wrong"
+
+
+@pytest.mark.parametrize(
+    ("composition", "wrt", "answer", "kind", "said"),
+    [
+        (NET, "W1", r"(W_2 (z_2 - y) \odot (1 - h^2)) x^\top", "transpose", "W₂ᵀ"),
+        (NET, "W1", r"W_2^\top (z_2 - y) (1 - h^2) x^\top", "hadamard-vs-product", ""),
+        (NET, "W1", r"(W_2^\top (z_2 - y) \odot (1 - z_1^2)) x^\top", "evaluation-point", "z_1 should be h"),
+        (NET, "W1", r"(W_2^\top (z_2 - y)) x^\top", "missing-activation-derivative", "tanh'(z₁) is missing"),
+        (NET, "W1", r"(W_2^\top (z_2 - y) \odot h) x^\top", "activation-for-derivative", ""),
+        (NET, "W1", r"(W_2^\top (z_2 - y) \odot (1 + h^2)) x^\top", "sign", ""),
+        (NET, "W1", r"(W_2^\top (y - z_2) \odot (1 - h^2)) x^\top", "sign", ""),
+        (NET, "W1", r"2 (W_2^\top (z_2 - y) \odot (1 - h^2)) x^\top", "constant-factor", ""),
+        (NET, "W2", r"(z_2 - y) x^\top", "wrong-factor", "h"),
+        (NET, "b1", r"(W_2^\top (z_2 - y) \odot (1 - h^2)) x^\top", "extra-factor", ""),
+        (BATCH, "W", r"X^\top (\frac{\partial L}{\partial A} \odot A \odot (1 + A))", "sign", ""),
+        (BATCH, "b", r"\frac{\partial L}{\partial A} \odot A \odot (1 - A)", "missing-sum", ""),
+        (BATCH, "W", r"X^\top \frac{\partial L}{\partial A} \odot A \odot (1 - A)", "hadamard-vs-product", ""),
+        ("L = CE(softmax(z), y); p = softmax(z); z: n; y: n", "z", r"p \odot (1 - p)", "softmax-diagonal", "diag(p) - p pᵀ"),
+    ],
+)
+def test_mistakes_have_their_reason(composition: str, wrt: str, answer: str, kind: str, said: str) -> None:
+    verdict = check(composition, answer, wrt=wrt, of="L")
+    assert verdict.verdict == "wrong"
+    assert verdict.findings[0].kind == kind, verdict
+    assert said in verdict.findings[0].message
+    suggestion = verdict.findings[0].suggestion
+    assert suggestion is not None
+    assert check(composition, suggestion, wrt=wrt, of="L")
+    span = verdict.findings[0].span
+    assert span is None or 0 <= span[0] < span[1] <= len(answer)
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        ("", "empty"),
+        ("(W_2^T (z_2 - y) x^T", "never closed"),
+        ("foo x^T", "no name foo"),
+        (r"W_2^T (z_2 - y) \odot", "expected an expression"),
+        (r"\frac{\partial L}{\partial Q} x^T", "no name Q"),
+        (r"\frac{\partial^2 L}{\partial h^2} x^T", "second derivatives"),
+        (r"\prod_k h_k", "product over an index"),
+        ("np.linalg.qr(W2) @ x.T", "qr is not read"),
+        ("import os; os.system('ls')", "unexpected character"),
+        ("__import__('os').system('ls') @ np.x", "not read"),
+        ("W_2^{q}", "exponent"),
+        ("sum(h, sideways)", "rows or columns"),
+        ("tanh", ""),
+    ],
+)
+def test_what_cannot_be_read_is_said(answer: str, message: str) -> None:
+    with pytest.raises(ReadingError) as caught:
+        check(NET, answer, wrt="W1")
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("answer", ["(" * 3000 + "x" + ")" * 3000, "x" + "'" * 3000, "x" + " + x" * 3000, "-" * 3000 + "x", "x x^T " * 800])
+def test_long_answers_are_judged_or_refused(answer: str) -> None:
+    try:
+        verdict = check(NET, answer, wrt="W1").verdict
+    except (ReadingError, LimitError):
+        verdict = "refused"
+    assert verdict in ("wrong", "refused")
+
+
+def test_a_million_characters_are_refused() -> None:
+    with pytest.raises(LimitError, match="characters"):
+        check(NET, "x " * 500_000, wrt="W1")
+
+
+PIECES = [
+    *r"W_1 W_2 x h z_1 y L \frac{\partial {}} ( ) [ ] ^T ^\top ' \odot * \cdot + - / = | || , & \\ _{ij} \sum_i \delta".split(),
+    *r"1 2 \mathbf{1} I diag( tanh \sigma' d ∇ \nabla_h np. .T @ \left \right \begin{aligned} \end{aligned} ^{(1)} { }".split(),
+    r"\text{so }",
+]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.sampled_from(PIECES), min_size=1, max_size=14))
+def test_nothing_but_errors_for_people(pieces: list[str]) -> None:
+    with suppress(ChainError):
+        verdict = check(NET, " ".join(pieces), wrt="W1")
+        assert verdict.verdict in ("correct", "correct-other-layout", "wrong", "undecided")
+        assert verdict.findings or verdict.verdict in ("correct", "undecided")
+
+
+def test_large_literal_sizes() -> None:
+    large = "z = W x + b; p = softmax(z); L = CE(p, y); W: 10 x 784; x: 784; b: 10; y: 10"
+    assert check(large, r"(p - y) x^\top", wrt="W")
+    assert check(large, r"(y - p) x^\top", wrt="W").findings[0].kind == "sign"
+
+
+def test_compositions_with_definitions() -> None:
+    composition = parse("L1(x, W, b) = tanh(W x + b); h = L1(x, W, b); L = l(h); L: scalar; W: m x n; b: m; x: n")
+    assert check(composition, r"\frac{\partial L}{\partial h} \odot (1 - h^2)", wrt="b")
+    assert check(composition, r"\frac{\partial L}{\partial h} \odot (1 - L1(x, W, b)^2)", wrt="b")
+    own = parse("g(t) = t^3 + t; h = g(W x); L = sum(h); W: m x n; x: n")
+    assert check(own, r"g'(W x) x^\top", wrt="W")
+    assert check(own, r"(3 (W x)^2 + 1) x^\top", wrt="W")
