@@ -156,17 +156,14 @@ def assess(
         raise LimitError(f"the answer has {len(source.text):,} characters; the limit is {MAX_CHARACTERS:,}")
     scope = inquiry.exercise.scope(inquiry.of, inquiry.variables)
     solution = read_solution(source, scope, where)
-    if solution.has_wide_functions:
-        narrow = _Assessment(inquiry, source, where, read_solution(source, scope, where, narrow=True), write_expected)
-        wide = _Assessment(inquiry, source, where, solution, write_expected)
-        if inquiry.layout.name not in wide.judge().settings and inquiry.layout.name in narrow.judge().settings:
-            narrow.notes.setdefault("functions without brackets take the first factor behind them")
-            return narrow.verdict(reveal)
-    return _Assessment(inquiry, source, where, solution, write_expected).verdict(reveal)
-
-
-class UndecidedError(Exception):
-    """Neither the field nor numbers tell."""
+    verdict = _Assessment(inquiry, source, where, solution, write_expected).verdict(reveal)
+    if verdict.verdict == "correct" or not solution.has_wide_functions:
+        return verdict
+    narrow = _Assessment(inquiry, source, where, read_solution(source, scope, where, narrow=True), write_expected)
+    narrow.notes.setdefault("functions without brackets take the first factor behind them")
+    other = narrow.verdict(reveal)
+    unexplained = bool(verdict.findings) and verdict.findings[0].kind in ("shape", "other")
+    return other if other.verdict == "correct" or unexplained else verdict
 
 
 class _Assessment:

@@ -66,6 +66,7 @@ LARGEST_RATIO = 24
 """Largest numerator and denominator of a number that may be missing."""
 
 LINEAR = frozenset({"negate", "sum", "product", "elementwise", "transpose", "name", "beside", "below", "components", "indexed_sum"})
+NUMBERS = frozenset({"number", "size", "constant", "fraction", "negate", "power", "product", "inverse", "sum"})
 LINEAR_CALLS = frozenset({"diag", "vec", "sum", "mean", "tr"})
 POINTS = frozenset({"apply", "layer", "layer_jacobian"})
 NO_ACTIVATIONS = frozenset({"log", "exp", "abs", "sign", "sin", "cos", "tan", "step"})
@@ -926,7 +927,9 @@ def _change_powers(view: View, by: int, kind: str) -> Iterator[Edit]:
 def _drop_factors(view: View) -> Iterator[Edit]:
     yield from _drop_slopes(view)
     for place, k, new in _without_factors(view):
-        yield Edit("extra-factor", ((place, new),), "the factor {} is too much", (view.nodes[place].args[k],))
+        factor = view.nodes[place].args[k]
+        kind = "constant-factor" if all(view.nodes[at].kind in NUMBERS for at in view.trial.formulas.below(factor)) else "extra-factor"
+        yield Edit(kind, ((place, new),), "the factor {} is too much", (factor,))
     for place in view.places:
         node = view.nodes[place]
         if node.kind == "fraction" and view.nodes[view.core(node.args[1])].kind not in ("number", "size"):
@@ -1496,6 +1499,9 @@ class _Search:
 
     def _one_change(self) -> _Found | None:
         scalings = list(self._scalings())
+        whole = next((scaling for scaling in scalings if scaling.edits[0].changes[0][0] == self.trial.root), None)
+        if whole is not None and whole.kinds == ("constant-factor",):
+            return whole  # half of a sum of two equal paths is a number that is wrong
         for mistake in MISTAKES:
             for edit in mistake.edits(self.view) if mistake.edits is not None else ():
                 if self.left <= 0:
