@@ -17,16 +17,18 @@ from jacobian_chain import dense
 from jacobian_chain.appraisal import Appraiser, MisfitError
 from jacobian_chain.dense import FLOATS, Dense, DomainError, precise
 from jacobian_chain.errors import ChainError, LimitError, Source
+from jacobian_chain.explanation import explain
 from jacobian_chain.expressions import Setting, Solution, Statement
+from jacobian_chain.glossary import Scope
 from jacobian_chain.layout import LAYOUTS, MIXED, Layout
-from jacobian_chain.mistakes import Slip, Trial, explain
 from jacobian_chain.residues import PRIME
-from jacobian_chain.solution import Scope, read_solution
+from jacobian_chain.solution import read_solution
 from jacobian_chain.tape import Tape
 from jacobian_chain.transcription import write_latex, write_text
+from jacobian_chain.trials import Trial
 from jacobian_chain.verdict import Finding, Span, Verdict
 from jacobian_chain.verification import arrange
-from jacobian_chain.worlds import World, draw
+from jacobian_chain.worlds import World, draw, shrink
 
 MAX_CHARACTERS = 200_000
 """Longest answer that is read."""
@@ -59,6 +61,7 @@ class Exercise:
 
     def __init__(self, tape: Tape) -> None:
         self.tape = tape
+        self.small = shrink(tape)
         self._worlds: dict[int, World | None] = {}
         self._points: dict[tuple[int, bool], World | None] = {}
         self.expected: dict[tuple[int, int, str], str | None] = {}  # right blocks that were written and read back
@@ -70,7 +73,7 @@ class Exercise:
         """A point of the field, None if the composition is not defined there."""
         if seed not in self._worlds:
             try:
-                self._worlds[seed] = draw(self.tape, seed)
+                self._worlds[seed] = draw(self.small, seed)
             except ChainError:
                 self._worlds[seed] = None
         return self._worlds[seed]
@@ -79,14 +82,14 @@ class Exercise:
         """A real point, None if none is found."""
         if (seed, in_digits) not in self._points:
             try:
-                self._points[seed, in_digits] = draw(self.tape, seed, precise(DIGITS) if in_digits else FLOATS)
+                self._points[seed, in_digits] = draw(self.small, seed, precise(DIGITS) if in_digits else FLOATS)
             except (ChainError, ArithmeticError):
                 self._points[seed, in_digits] = None
         return self._points[seed, in_digits]
 
     def scope(self, of: int, by: Sequence[int]) -> Scope:
         """The names that answers to one question use."""
-        return Scope(self.tape, of, by, lambda solution, root: self.find_value(solution, root, of))
+        return Scope(self.small, of, by, lambda solution, root: self.find_value(solution, root, of))
 
     def find_value(self, solution: Solution, root: int, of: int) -> int | None:
         """The value of the composition that a formula is, the value ``of`` before all others."""
@@ -460,12 +463,10 @@ class _Assessment:
         worlds = self.worlds()
         if len(worlds) < WORLDS:
             return [Finding("other", "the whole answer", None, "this is not equal to the right answer", self.expected())]
-        best: list[Slip] = []
         on_vec = piece.on_vec or self.is_on_vec(setting, piece, variable)
         trial = Trial(self.solution, piece.root, setting, self.inquiry.of, variable, on_vec, worlds, part)
-        best = explain(trial)
         findings = []
-        for slip in best:
+        for slip in explain(trial):
             suggestion = None
             if slip.root is not None:
                 suggestion = self.suggest(trial, slip.root, setting)

@@ -1,54 +1,21 @@
-"""Why an answer through concrete layers is wrong: one record for each mistake that people make, the best explanation first.
+"""The mistakes that people make in a derivative, each with what would mend or make it.
 
-An explanation is found from both ends. *Edits* change the answer as people would mend it, until it is right; *detours* make a mistake in
-the right derivation, in numbers, until that gives what the answer gives. Both are judged at random points of a finite field, in two
-sets of sizes, and up to a factor: a wrong sign or number besides costs no further search. Where one change is not enough, an edit
-and a detour that meet, two edits in different terms, and at last pairs of edits are tried.
+*Edits* change an answer as people would mend it, *detours* make a mistake in the right derivation, in numbers.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 from jacobian_chain import dense
-from jacobian_chain.appraisal import UNKNOWN, Appraiser, MisfitError, describe
-from jacobian_chain.dense import Dense, Numbers
-from jacobian_chain.errors import LimitError
-from jacobian_chain.expressions import Derivative, Expression, Setting, Solution
+from jacobian_chain.dense import Dense
 from jacobian_chain.names import stem
 from jacobian_chain.tape import SCALAR, Step
-from jacobian_chain.tokens import Spelling
-from jacobian_chain.transcription import write_text
-from jacobian_chain.verification import arrange
-from jacobian_chain.worlds import World
-
-BUDGET = 2_000
-"""Most formulas that are tried for one answer."""
-
-MOST_PAIRS = 600
-"""Most pairs of edits that are tried."""
-
-MOST_LIGHT = 120
-"""Most edits that are paired."""
-
-MOST_VALUES = 40
-"""Most values of the composition that are tried in one place."""
-
-MOST_EDGES = 80
-"""Most edges of the composition at which a mistake is made."""
-
-MOST_BRANCHING = 8
-"""Most edges of which pairs are cut."""
-
-MOST_NAMED = 2
-"""Most missing edges that are named."""
-
-MOST_PLACES = 150
-"""Most places of a formula that are changed."""
+from jacobian_chain.trials import MOST_VALUES, POINTS, Product, Trial, View, difference, is_activation, number_of, parts_of
+from jacobian_chain.worlds import Edge
 
 LONGEST = 7
 """Most factors of a product that are bracketed anew; one less is reordered."""
@@ -59,33 +26,19 @@ MOST_BRACKETINGS = 16
 MOST_EXCHANGED = 5
 """Most nodes of a factor that is exchanged for another."""
 
-MOST_SUMS = 8
-"""Most arrays whose sums may be missing as factors."""
+MOST_EDGES = 80
+"""Most edges of the composition at which a mistake is made."""
 
-LARGEST_RATIO = 24
-"""Largest numerator and denominator of a number that may be missing."""
+MOST_BRANCHING = 8
+"""Most edges of which pairs are cut."""
 
-LINEAR = frozenset({"negate", "sum", "product", "elementwise", "transpose", "name", "beside", "below", "components", "indexed_sum"})
+MOST_NAMED = 2
+"""Most missing edges that are named."""
+
 NUMBERS = frozenset({"number", "size", "constant", "fraction", "negate", "power", "product", "inverse", "sum"})
-LINEAR_CALLS = frozenset({"diag", "vec", "sum", "mean", "tr"})
-POINTS = frozenset({"apply", "layer", "layer_jacobian"})
-NO_ACTIVATIONS = frozenset({"log", "exp", "abs", "sign", "sin", "cos", "tan", "step"})
 MATRIX_SIGNS = frozenset({"", "@"})
 OPEN_SIGNS = frozenset({"·", "×", "*", "∘", "."})
 """Signs that may join matrices or entries."""
-
-Slot = tuple[int, int]
-Ratios = tuple[Any, ...]
-
-
-class Slip(NamedTuple):
-    """One mistake: its kind, where it stands, what to say, and the root of the answer without any mistake, where one was found."""
-
-    kind: str
-    span: tuple[int, int] | None
-    where: str
-    message: str
-    root: int | None
 
 
 class Edit(NamedTuple):
@@ -111,391 +64,11 @@ class Detour(NamedTuple):
     """
 
     kind: str
-    edges: tuple[Slot, ...]
+    edges: tuple[Edge, ...]
     change: str
     say: str
     about: tuple[int, ...] = ()
     node: int = -1
-
-
-class Trial:
-    """One block of a wrong answer.
-
-    Attributes:
-        solution: the answer, with further derivatives that it could have used.
-        root: the formula of the block.
-        setting: how it is read.
-        of, by, on_vec: the derivative that is asked for.
-        worlds: where it is judged.
-        part: what is asked of the derivative, if not all of it.
-    """
-
-    def __init__(
-        self,
-        solution: Solution,
-        root: int,
-        setting: Setting,
-        of: int,
-        by: int,
-        on_vec: bool,
-        worlds: Sequence[World],
-        part: Callable[[Dense], Dense] | None = None,
-    ) -> None:
-        self.of, self.by, self.on_vec = of, by, on_vec
-        self.inside = _cone(solution, of, by)
-        further = [atom for atom in _further_atoms(solution, of, self.inside, worlds[0]) if atom not in solution.atoms]
-        self.solution = solution._replace(atoms=(*solution.atoms, *further))
-        self.formulas = solution.formulas
-        self.root, self.setting = root, setting
-        self.worlds = worlds
-        self.part = part
-        self._appraisers: dict[int, Appraiser] = {}
-        self._expected: dict[int, Dense] = {}
-        self._failed: set[tuple[int, int, bool]] = set()
-
-    def expected(self, world: int = 0) -> Dense:
-        """The right block, in the layout that is asked for."""
-        found = self._expected.get(world)
-        if found is None:
-            found = self._expected[world] = self.arranged(self.worlds[world].total(self.of, self.by), world)
-        return found
-
-    def arranged(self, jacobian: Dense, world: int) -> Dense:
-        """A Jacobian of the block as the layout shows it."""
-        at = self.worlds[world]
-        block = arrange(jacobian, at.shape(self.of), at.shape(self.by), self.setting.layout.name, self.on_vec)
-        return block if self.part is None else self.part(block)
-
-    def value(self, root: int, world: int = 0) -> Dense | None:
-        """The value of a formula that stands for the block, None where it has none."""
-        return self._value(root, world, dense.size(self.expected(world)))
-
-    def inner(self, node: int, world: int = 0) -> Dense | None:
-        """The value of a part of a formula, None where it has none by itself."""
-        return self._value(node, world, None)
-
-    def _value(self, node: int, world: int, shape: tuple[int, int] | None) -> Dense | None:
-        key = (self.formulas.keys[node], world, shape is None)
-        if key in self._failed:
-            return None
-        try:
-            return self.appraiser(world).value(node, shape)
-        except (MisfitError, ArithmeticError, LimitError, LookupError):
-            self._failed.add(key)
-            return None
-
-    def appraiser(self, world: int = 0) -> Appraiser:
-        """What gives formulas their values in one world."""
-        found = self._appraisers.get(world)
-        if found is None:
-            found = self._appraisers[world] = Appraiser(self.solution, self.worlds[world], self.setting)
-        return found
-
-    def shape(self, node: int) -> tuple[int, int] | None:
-        """Rows and columns of a part in the first world."""
-        value = self.inner(node)
-        return None if value is None else dense.size(value)
-
-    def holds(self, root: int) -> bool:
-        """Whether a formula is right."""
-        return all(self.value(root, world) == self.expected(world) for world in range(len(self.worlds)))
-
-    def ratios(self, root: int) -> Ratios | None:
-        """What a formula has to be multiplied by to be right, in each world; None if that is no number."""
-        found = []
-        for world in range(len(self.worlds)):
-            value = self.value(root, world)
-            ratio = None if value is None else proportion(self.expected(world), value)
-            if ratio is None:
-                return None
-            found.append(ratio)
-        return tuple(found)
-
-    def text(self, node: int) -> str:
-        """A node as typed, or written out where it is new."""
-        at = self.formulas.nodes[node]
-        typed = self.solution.text[at.start : at.end] if 0 <= at.start < at.end else ""
-        if typed and all(typed.count(opening) == typed.count(closing) for opening, closing in ("{}", "()", "[]")):
-            return typed
-        return write_text(self.solution, node, self.setting)
-
-    def spellings(self, value: int) -> list[Spelling]:
-        """How a value is called, by the composition and by the answer."""
-        tape = self.solution.tape
-        found = [tape.spellings[tape.names[value]]] if tape.names[value] in tape.spellings else []
-        other = self.solution.spellings.get(value)
-        return found if other is None else [*found, other]
-
-
-def proportion(a: Dense, b: Dense) -> Any | None:
-    """The number c with a = c b, None if there is none other than zero.
-
-    >>> proportion([[2, 4]], [[1, 2]]), proportion([[2, 4]], [[1, 3]])
-    (2.0, None)
-    """
-    if len(a) != len(b) or len(a[0]) != len(b[0]):
-        return None
-    ratio = next((x / y for row, other in zip(a, b, strict=True) for x, y in zip(row, other, strict=True) if y), None)
-    if not ratio or any(x != ratio * y for row, other in zip(a, b, strict=True) for x, y in zip(row, other, strict=True)):
-        return None
-    return ratio
-
-
-def _cone(solution: Solution, of: int, by: int) -> list[int]:
-    """The values on the way from ``by`` to ``of``, in order."""
-    tape = solution.tape
-    reached = {by}
-    for value in range(max(by + 1, tape.leaves), of + 1):
-        if any(source in reached for source in tape.steps[value - tape.leaves].inputs):
-            reached.add(value)
-    needed = {of}
-    for value in range(of, max(by, tape.leaves - 1), -1):
-        if value in needed:
-            needed.update(tape.steps[value - tape.leaves].inputs)
-    return sorted((reached & needed) | {by})
-
-
-def _further_atoms(solution: Solution, of: int, inside: Sequence[int], world: World) -> Iterator[Derivative]:
-    """Derivatives that the answer could have used: other meanings of its own, those of the output, direct ones."""
-    tape = solution.tape
-    for atom in solution.atoms:
-        if len(atom.meanings) > 1:
-            sign = {"partial": "∂", "total": "d"}[atom.meanings[1]] if atom.sign in ("∂", "d") else atom.sign
-            yield atom._replace(sign=sign, meanings=atom.meanings[::-1])
-    named = [value for value in inside if tape.names[value] and value != of][-MOST_VALUES // 2 :]
-    signs = [atom.sign for atom in solution.atoms if atom.of == of]
-    for value in named:
-        if "∇" in signs:
-            yield Derivative("∇", of, (value,), ("total",), True)
-        elif world.is_direct(of, value):  # ∂ would be the direct one
-            yield Derivative("d", of, (value,), ("total",))
-        else:
-            yield Derivative("∂", of, (value,), ("total",))
-
-
-# --- a formula, looked at from outside ---
-
-
-class Product(NamedTuple):
-    """A product with the products in it: its factors, and the sign before each but the first."""
-
-    node: int
-    factors: tuple[int, ...]
-    signs: tuple[str, ...]
-
-
-class View:
-    """The answer with what edits need to know of it.
-
-    Attributes:
-        trial: the block.
-        nodes: the nodes of all formulas.
-        places: nodes that may be changed, outer ones first.
-        linear: those of them on which the value depends linearly.
-        products: products that are not a factor of another one, with all those in them as one.
-        matrix_products: the same without elementwise ones.
-    """
-
-    def __init__(self, trial: Trial) -> None:
-        formulas = trial.formulas
-        self.trial = trial
-        self.add = formulas.add
-        self.nodes: list[Expression] = formulas.nodes
-        self.keys = formulas.keys
-        below = formulas.below(trial.root)[::-1]
-        self._position = {at: -k for k, at in enumerate(below)}
-        self._above: dict[int, set[int]] = {}
-        self.parents: dict[int, list[int]] = {}
-        for at in below:
-            for arg in formulas.nodes[at].args:
-                self.parents.setdefault(arg, []).append(at)
-        self.linear = self._linear(trial.root)
-        self.places = [at for at in below if not self._is_only_named(at)][:MOST_PLACES]
-        self.products = self._outer_products("product", "elementwise")
-        self.matrix_products = self._outer_products("product")
-        self.misfit = trial.value(trial.root) is None
-
-    def replace(self, changes: Sequence[tuple[int, int]]) -> int:
-        """The formula with nodes replaced, none of which is a part of another."""
-        changed = dict(changes)
-        above = set().union(*[self.above(old) for old in changed])
-        for at in sorted(above - changed.keys(), key=self._position.__getitem__):
-            node = self.nodes[at]
-            changed[at] = self.add(node.kind, [changed.get(arg, arg) for arg in node.args], node.value, node.start, node.end)
-        return changed[self.trial.root]
-
-    def above(self, node: int) -> set[int]:
-        """The nodes that a node is a part of."""
-        found = self._above.get(node)
-        if found is None:
-            found = set()
-            stack = [node]
-            while stack:
-                new = [parent for parent in self.parents.get(stack.pop(), ()) if parent not in found]
-                found.update(new)
-                stack.extend(new)
-            self._above[node] = found
-        return found
-
-    def core(self, node: int) -> int:
-        """What a name stands for."""
-        while self.nodes[node].kind == "name":
-            node = self.nodes[node].args[0]
-        return node
-
-    def _is_only_named(self, node: int) -> bool:
-        parents = self.parents.get(node, ())
-        return bool(parents) and all(self.nodes[parent].kind == "name" for parent in parents)
-
-    def _outer_products(self, *kinds: str) -> list[Product]:
-        """Products of these kinds that are not a factor of another one."""
-        found = []
-        for at in self.places:
-            parents = [self.nodes[parent].kind for parent in self.parents.get(at, ())]
-            if self.nodes[at].kind in kinds and not any(kind in kinds for kind in parents):
-                found.append(self._product(at, kinds))
-        return found
-
-    def _linear(self, root: int) -> set[int]:
-        found, stack = set(), [root]
-        while stack:
-            at = stack.pop()
-            if at in found:
-                continue
-            found.add(at)
-            node = self.nodes[at]
-            if node.kind in LINEAR or (node.kind == "call" and isinstance(node.value, tuple) and node.value[0] in LINEAR_CALLS):
-                stack.extend(node.args)
-            elif node.kind == "fraction":
-                stack.append(node.args[0])
-        return found
-
-    def _product(self, root: int, kinds: Sequence[str]) -> Product:
-        factors: list[int] = []
-        signs: list[str] = []
-        stack = [(root, "")]
-        while stack:
-            at, sign = stack.pop()
-            node = self.nodes[at]
-            if node.kind in kinds and not {"/", "./", "⊘", "⊗"} & set(self.signs(at)):
-                stack.extend(zip(node.args[::-1], [*self.signs(at)[::-1], sign], strict=True))
-            else:
-                factors.append(at)
-                signs.append(sign)
-        return Product(root, tuple(factors), tuple(signs[1:]))
-
-    def signs(self, node: int) -> tuple[str, ...]:
-        """The signs before the factors of a product but the first."""
-        value = self.nodes[node].value
-        return tuple(map(str, value)) if isinstance(value, tuple) else ()
-
-    def shape(self, node: int) -> tuple[int, int] | None:
-        """Rows and columns of a node in the first world."""
-        return self.trial.shape(node)
-
-    def text(self, node: int) -> str:
-        """A node as typed."""
-        return self.trial.text(node)
-
-    def is_array(self, node: int) -> bool:
-        """Whether it has more than one entry."""
-        return self.shape(node) not in (None, (1, 1))
-
-    def transposed(self, node: int) -> int:
-        """The transpose of a node, without two transposes in a row."""
-        at = self.nodes[node]
-        return at.args[0] if at.kind == "transpose" else self.add("transpose", (node,))
-
-    def product(self, *factors: int) -> int:
-        """A matrix product."""
-        return factors[0] if len(factors) == 1 else self.add("product", factors, ("",) * (len(factors) - 1))
-
-    def entrywise(self, one: int, other: int) -> int:
-        """An elementwise product."""
-        return self.add("elementwise", (one, other), ("⊙",))
-
-    def diag(self, node: int) -> int:
-        """The diagonal matrix of a column or row."""
-        return self.add("call", (node,), ("diag", ""))
-
-    def is_diag(self, node: int) -> bool:
-        """Whether it is a diagonal matrix by its form."""
-        return self.nodes[node].kind == "call" and self.nodes[node].value == ("diag", "")
-
-    def value(self, value: int) -> int:
-        """A value of the composition."""
-        return self.add("value", (), value)
-
-    def copies(self, node: int) -> list[int]:
-        """The places where the same formula stands, itself first."""
-        return [node, *(other for other in self.places if other != node and self.keys[other] == self.keys[node])]
-
-    def everywhere(self, node: int, new: int) -> tuple[tuple[int, int], ...]:
-        """Changes of all places where the same formula stands."""
-        return tuple([(place, new) for place in self.copies(node)])
-
-    def is_first(self, node: int) -> bool:
-        """Whether no place before it has the same formula."""
-        return next(place for place in self.places if self.keys[place] == self.keys[node]) == node
-
-    def is_beside_number(self, node: int) -> bool:
-        """Whether it is a term of a sum with a number, as in 1 - a."""
-        sums = [parent for parent in self.parents.get(node, ()) if self.nodes[parent].kind == "sum"]
-        return any(self.nodes[self.core(arg)].kind == "number" for parent in sums for arg in self.nodes[parent].args)
-
-    def is_point(self, node: int) -> bool:
-        """Whether it stands in the argument of a function, or in a slope such as 1 - a²."""
-        stack, seen = [node], {node}
-        while stack:
-            for parent in self.parents.get(stack.pop(), ()):
-                at = self.nodes[parent]
-                if at.kind in POINTS or self.is_beside_number(parent):
-                    return True
-                if parent not in seen and at.kind in ("power", "elementwise", "product", "negate", "name", "call", "sum"):
-                    seen.add(parent)
-                    stack.append(parent)
-        return False
-
-    def are_one_derivative(self, one: int, other: int) -> bool:
-        """Whether two nodes are the same derivative but for its meaning."""
-        a, b = self.nodes[self.core(one)], self.nodes[self.core(other)]
-        if a.kind != "derivative" or b.kind != "derivative":
-            return False
-        atoms = self.trial.solution.atoms
-        (of, by), (other_of, other_by) = (atoms[_number_of(node)][1:3] for node in (a, b))
-        return (of, by) == (other_of, other_by)
-
-    def material(self) -> list[int]:
-        """What a formula could be made of: values with a name or in use, and derivatives."""
-        tape = self.trial.solution.tape
-        used = [self.nodes[place].value for place in map(self.core, self.places) if self.nodes[place].kind == "value"]
-        inside = [value for value in self.trial.inside if tape.names[value]]
-        outside = [value for value, name in enumerate(tape.names) if name]
-        values = list(dict.fromkeys([*used, *inside, *outside]))[:MOST_VALUES]
-        atoms = [k for k, atom in enumerate(self.trial.solution.atoms) if atom.by != (self.trial.by,) or atom.of != self.trial.of]
-        return [*(self.add("value", (), value) for value in values), *(self.add("derivative", (), k) for k in atoms)]
-
-    def factors(self) -> list[tuple[int, tuple[int, int]]]:
-        """The same and their transposes, with their shapes."""
-        found = [(node, shape) for node in self.material() if (shape := self.shape(node)) is not None]
-        return found + [(self.transposed(node), shape[::-1]) for node, shape in found if shape != (1, 1)]
-
-    def slopes(self) -> list[int]:
-        """f'(z) for the elementwise functions on the way."""
-        tape = self.trial.solution.tape
-        found = []
-        for value in self.trial.inside[::-1]:
-            step = tape.step(value)
-            if step is not None and _is_activation(step) and value != self.trial.by:
-                found.append(self.add("apply", (self.value(step.inputs[0]),), (step.name, 1)))
-        return found[:MOST_VALUES]
-
-
-def _is_activation(step: Step | None) -> bool:
-    return step is not None and step.operation == "apply" and not step.coefficients and step.name not in NO_ACTIVATIONS
-
-
-Edits = Callable[[View], Iterator[Edit]]
 
 
 # --- edits ---
@@ -511,7 +84,7 @@ def _read_otherwise(view: View) -> Iterator[Edit]:
                 for arg in node.args:
                     yield Edit("mixed-layout", ((arg, view.transposed(arg)),), "{} is in another layout", (arg,))
         elif core.kind == "derivative" and view.is_array(place):
-            atom = atoms[_number_of(core)]
+            atom = atoms[number_of(core)]
             tape = view.trial.solution.tape
             if tape.shapes[atom.of] != SCALAR and any(tape.shapes[value] != SCALAR for value in atom.by):
                 yield Edit("mixed-layout", ((place, view.add("transpose", (place,))),), "{} is in another layout than the rest", (place,))
@@ -537,7 +110,7 @@ def _drop_paths(view: View) -> Iterator[Edit]:
         for k, arg in enumerate(node.args):
             if set(kinds[:k] + kinds[k + 1 :]) <= {"value", "identity", "ones"}:
                 continue  # a residual, or the value that would be left is no path
-            signs = _parts_of(node)
+            signs = parts_of(node)
             left = view.add("sum", node.args[:k] + node.args[k + 1 :], signs[:k] + signs[k + 1 :])
             yield Edit("extra-path", ((place, left),), "the term {} is too much", (arg,))
 
@@ -579,7 +152,7 @@ def _differentiate_functions(view: View) -> Iterator[Edit]:
         node = view.nodes[view.core(place)]
         new = -1
         if node.kind == "value":
-            step = tape.step(_number_of(node))
+            step = tape.step(number_of(node))
             if step is not None and step.operation == "apply" and not step.coefficients:
                 new = view.add("apply", (view.value(step.inputs[0]),), (step.name, 1))
         elif node.kind == "apply" and isinstance(node.value, tuple):
@@ -627,7 +200,7 @@ class _Part(NamedTuple):
     diags: int = 0
 
 
-def _regroup(view: View, most: int) -> Iterator[Edit]:
+def regroup(view: View, most: int) -> Iterator[Edit]:
     """All ways to bracket a product anew, with · or ⊙ at each place and factors transposed, with few changes."""
     for product in view.products:
         if not 2 <= len(product.factors) <= LONGEST:
@@ -651,7 +224,7 @@ class _Bracketings:
     def parts(self) -> list[_Part]:
         """All ways to put the whole together."""
         count = len(self.product.factors)
-        found: dict[Slot, list[_Part]] = {(k, k): self._single(factor) for k, factor in enumerate(self.product.factors)}
+        found: dict[Edge, list[_Part]] = {(k, k): self._single(factor) for k, factor in enumerate(self.product.factors)}
         for width in range(1, count):
             for first in range(count - width):
                 parts: dict[tuple[Any, ...], _Part] = {}
@@ -709,7 +282,7 @@ class _Bracketings:
 
 
 def _change_operators(view: View) -> Iterator[Edit]:
-    for edit in _regroup(view, 1):
+    for edit in regroup(view, 1):
         if edit.kind == "hadamard-vs-product":
             yield edit
     for place in view.places:
@@ -723,17 +296,13 @@ def _change_operators(view: View) -> Iterator[Edit]:
 def _transpose(view: View) -> Iterator[Edit]:
     for place in view.places:
         node = view.nodes[place]
-        if node.kind == "entry" and len(_parts_of(node)) > 1:
-            new = view.add("entry", node.args, _parts_of(node)[::-1])
+        if node.kind == "entry" and len(parts_of(node)) > 1:
+            new = view.add("entry", node.args, parts_of(node)[::-1])
             yield Edit("transpose", ((place, new),), "{} should be {}", (place, new))
     for place in view.places[::-1]:
         if not view.is_array(place) or any(view.nodes[parent].kind == "transpose" for parent in view.parents.get(place, ())):
             continue
-        new = view.transposed(place)
-        yield Edit("transpose", ((place, new),), "{} should be {}", (place, new))
-        changes = view.everywhere(place, new)
-        if len(changes) > 1 and view.is_first(place):
-            yield Edit("transpose", changes, "{} should be {}", (place, new))
+        yield from _replace(view, place, view.transposed(place), "transpose")
     for place in view.places:
         node = view.nodes[place]
         if node.kind == "product" and len(node.args) > 2 and set(view.signs(place)) <= MATRIX_SIGNS:
@@ -742,7 +311,7 @@ def _transpose(view: View) -> Iterator[Edit]:
                     part = view.product(*node.args[first:behind])
                     factors = [*node.args[:first], view.transposed(part), *node.args[behind:]]
                     yield Edit("transpose", ((place, view.product(*factors)),), "{} should be transposed", (part,))
-    for edit in _regroup(view, 1):
+    for edit in regroup(view, 1):
         if edit.kind == "transpose":
             yield edit
 
@@ -776,12 +345,12 @@ def _move_points(view: View) -> Iterator[Edit]:
     for place in view.places:
         node = view.nodes[view.core(place)]
         if node.kind == "apply" and view.nodes[view.core(node.args[0])].kind != "value":
-            name = _parts_of(node)[0]
+            name = parts_of(node)[0]
             inputs = [step.inputs[0] for step in tape.steps if step.operation == "apply" and step.name == name]
             yield from _exchange(view, node.args[0], dict.fromkeys(inputs), "evaluation-point")
         if node.kind != "value":
             continue
-        value = _number_of(node)
+        value = number_of(node)
         maker = tape.step(value)
         others = [*users.get(value, ())]
         if maker is not None and maker.operation == "apply":
@@ -789,18 +358,6 @@ def _move_points(view: View) -> Iterator[Edit]:
         if view.is_point(place):
             others += [other for other in _alike(view, value) if other not in others]
         yield from _exchange(view, place, others, "evaluation-point")
-
-
-def _number_of(node: Expression) -> int:
-    """The number of a value or an atom."""
-    assert isinstance(node.value, int)
-    return node.value
-
-
-def _parts_of(node: Expression) -> tuple[Any, ...]:
-    """What a value of several parts is made of."""
-    assert isinstance(node.value, tuple)
-    return node.value
 
 
 def _fit(one: tuple[int, int] | None, other: tuple[int, int] | None) -> bool:
@@ -811,12 +368,15 @@ def _fit(one: tuple[int, int] | None, other: tuple[int, int] | None) -> bool:
 def _exchange(view: View, place: int, values: Iterable[int], kind: str) -> Iterator[Edit]:
     """Another value, in one place or in all."""
     for other in values:
-        new = view.value(other)
+        yield from _replace(view, place, view.value(other), kind)
 
-        yield Edit(kind, ((place, new),), "{} should be {}", (place, new))
-        changes = view.everywhere(place, new)
-        if len(changes) > 1 and view.is_first(place):
-            yield Edit(kind, changes, "{} should be {}", (place, new))
+
+def _replace(view: View, place: int, new: int, kind: str) -> Iterator[Edit]:
+    """Another formula, in one place or in all."""
+    yield Edit(kind, ((place, new),), "{} should be {}", (place, new))
+    changes = view.everywhere(place, new)
+    if len(changes) > 1 and view.is_first(place):
+        yield Edit(kind, changes, "{} should be {}", (place, new))
 
 
 def _alike(view: View, value: int) -> list[int]:
@@ -831,9 +391,9 @@ def _change_indices(view: View) -> Iterator[Edit]:
     for place in view.places:
         node = view.nodes[view.core(place)]
         if node.kind == "value":
-            yield from _exchange(view, place, _neighbours(view, _number_of(node)), "wrong-index")
+            yield from _exchange(view, place, _neighbours(view, number_of(node)), "wrong-index")
         elif node.kind == "derivative":
-            atom = atoms[_number_of(node)]
+            atom = atoms[number_of(node)]
             for k, other in enumerate(atoms):
                 if k == node.value or len(other.by) != len(atom.by) or (other.of, other.by) == (atom.of, atom.by):
                     continue
@@ -847,12 +407,12 @@ def _change_indices(view: View) -> Iterator[Edit]:
         node = view.nodes[view.core(place)]
         if node.kind == "value":
             together.setdefault((node.start, node.end), []).append(place)
-            if len(_in_order(view, _number_of(node))[0]) > 1:
+            if len(_in_order(view, number_of(node))[0]) > 1:
                 together.setdefault("all", []).append(place)
-            for name in {stem(spelling) for spelling in view.trial.spellings(_number_of(node))}:
+            for name in {stem(spelling) for spelling in view.trial.spellings(number_of(node))}:
                 together.setdefault(name, []).append(place)
     for copies in together.values():
-        ordered = [(place, _in_order(view, _number_of(view.nodes[view.core(place)]))) for place in copies]
+        ordered = [(place, _in_order(view, number_of(view.nodes[view.core(place)]))) for place in copies]
         for shift in (-1, 1):
             changes = []
             for place, (values, at) in ordered:
@@ -865,10 +425,10 @@ def _change_indices(view: View) -> Iterator[Edit]:
 def _change_entries(view: View) -> Iterator[Edit]:
     """Another index of an entry, among those that the formula has."""
     entries = [place for place in view.places if view.nodes[place].kind == "entry"]
-    names = dict.fromkeys(index for place in entries for index in _parts_of(view.nodes[place]))
+    names = dict.fromkeys(index for place in entries for index in parts_of(view.nodes[place]))
     for place in entries:
         node = view.nodes[place]
-        indices = _parts_of(node)
+        indices = parts_of(node)
         for k, name in itertools.product(range(len(indices)), names):
             if name != indices[k]:
                 new = view.add("entry", node.args, (*indices[:k], name, *indices[k + 1 :]))
@@ -943,18 +503,23 @@ def _drop_slopes(view: View) -> Iterator[Edit]:
         node = view.nodes[place]
         if node.kind not in ("product", "elementwise") or len(node.args) < 3:
             continue
-        signs = view.signs(place)
-        for k in range(len(node.args) - 1):
-            pair = view.add(node.kind, node.args[k : k + 2], signs[k : k + 1])
+        for k, sign in enumerate(view.signs(place)):
+            pair = view.add(node.kind, node.args[k : k + 2], (sign,))
             value = view.trial.inner(pair)
             if value is not None and value in slopes:
-                left = node.args[:k] + node.args[k + 2 :]
-                rest = signs[: k - 1] + signs[k + 1 :] if k else signs[2:]
-                new = left[0] if len(left) == 1 else view.add(node.kind, left, rest)
-                yield Edit("extra-factor", ((place, new),), "the factor {} is too much", (pair,))
+                yield Edit("extra-factor", ((place, _without(view, place, k, 2)),), "the factor {} is too much", (pair,))
+
+
+def _without(view: View, place: int, first: int, count: int) -> int:
+    """A product without some of its factors."""
+    node, signs = view.nodes[place], view.signs(place)
+    args = node.args[:first] + node.args[first + count :]
+    rest = signs[: first - 1] + signs[first - 1 + count :] if first else signs[count:]
+    return args[0] if len(args) == 1 else view.add(node.kind, args, rest)
 
 
 def _without_factors(view: View) -> Iterator[tuple[int, int, int]]:
+    """Products, the place of a factor in each, and the product without it."""
     for place in view.places:
         node = view.nodes[place]
         if node.kind not in ("product", "elementwise"):
@@ -963,11 +528,8 @@ def _without_factors(view: View) -> Iterator[tuple[int, int, int]]:
         for k, factor in enumerate(node.args):
             if view.nodes[view.core(factor)].kind in ("number", "size"):
                 continue  # that would be a constant
-            left = node.args[:k] + node.args[k + 1 :]
-            if k == 0 and signs[:1] and signs[0] in ("/", "./", "⊘"):
-                continue
-            rest = signs[: k - 1] + signs[k:] if k else signs[1:]
-            yield place, k, left[0] if len(left) == 1 else view.add(node.kind, left, rest)
+            if k or signs[:1] not in (("/",), ("./",), ("⊘",)):
+                yield place, k, _without(view, place, k, 1)
 
 
 def _insert_factors(view: View) -> Iterator[Edit]:
@@ -1004,7 +566,7 @@ def _flip_signs(view: View) -> Iterator[Edit]:
     for place in view.places:
         node = view.nodes[place]
         if node.kind == "sum":
-            signs = _parts_of(node)
+            signs = parts_of(node)
             for k, arg in enumerate(node.args):
                 flipped = (*signs[:k], -signs[k], *signs[k + 1 :])
                 yield Edit("sign", ((place, view.add("sum", node.args, flipped)),), "the sign of {} is wrong", (arg,))
@@ -1020,7 +582,8 @@ def _flip_signs(view: View) -> Iterator[Edit]:
 def _exchange_factors(view: View) -> Iterator[Edit]:
     material = view.factors()
     whole = view.trial.inner(view.trial.root)
-    fits = not view.misfit and whole is not None and dense.size(whole) == dense.size(view.trial.expected())
+    stands = view.trial.value(view.trial.root) is not None  # with what it may leave open, such as the size of 1
+    fits = stands and whole is not None and dense.size(whole) == dense.size(view.trial.expected())
     factors = {arg for place in view.places if view.nodes[place].kind in ("product", "elementwise") for arg in view.nodes[place].args}
     for place in view.places:
         kind = view.nodes[view.core(place)].kind
@@ -1041,7 +604,7 @@ def _read_as_total(view: View) -> Iterator[Edit]:
         node = view.nodes[view.core(place)]
         if node.kind != "derivative":
             continue
-        atom = atoms[_number_of(node)]
+        atom = atoms[number_of(node)]
         for k, other in enumerate(atoms):
             if k != node.value and (other.of, other.by) == (atom.of, atom.by) and other.meanings[0] != atom.meanings[0]:
                 new = view.add("derivative", (), k)
@@ -1051,16 +614,16 @@ def _read_as_total(view: View) -> Iterator[Edit]:
 # --- detours ---
 
 
-class _Way:
+class Way:
     """The steps between the variable and the output, with their edges: a step and one of its slots each."""
 
     def __init__(self, trial: Trial) -> None:
         self.trial = trial
         self.tape = trial.solution.tape
         inside = set(trial.inside)
-        self.edges: list[Slot] = []
-        self.leaving: dict[int, list[Slot]] = {}
-        self.entering: dict[int, list[Slot]] = {}
+        self.edges: list[Edge] = []
+        self.leaving: dict[int, list[Edge]] = {}
+        self.entering: dict[int, list[Edge]] = {}
         for value in trial.inside:
             step = self.tape.step(value)
             if step is None or value == trial.by:
@@ -1072,11 +635,11 @@ class _Way:
                     self.entering.setdefault(value, []).append((value, slot))
         self.edges = self.edges[-MOST_EDGES:]
 
-    def step(self, edge: Slot) -> Step:
+    def step(self, edge: Edge) -> Step:
         """The step that an edge leads to."""
         return self.tape.steps[edge[0] - self.tape.leaves]
 
-    def source(self, edge: Slot) -> int:
+    def source(self, edge: Edge) -> int:
         """The value that an edge comes from."""
         return self.step(edge).inputs[edge[1]]
 
@@ -1084,14 +647,14 @@ class _Way:
         """A value as a formula."""
         return self.trial.formulas.add("value", (), value)
 
-    def slope(self, edge: Slot, argument: int) -> int:
+    def slope(self, edge: Edge, argument: int) -> int:
         """The derivative of the function of an edge, as a formula."""
         return self.trial.formulas.add("apply", (self.value(argument),), (self.step(edge).name, 1))
 
-    def functions(self) -> Iterator[tuple[Slot, int]]:
+    def functions(self) -> Iterator[tuple[Edge, int]]:
         """The edges through activations, with their slopes as formulas."""
         for edge in self.edges:
-            if _is_activation(self.step(edge)):
+            if is_activation(self.step(edge)):
                 yield edge, self.slope(edge, self.source(edge))
 
     def block(self, detour: Detour, world: int) -> Dense | None:
@@ -1105,7 +668,7 @@ class _Way:
         value = self.trial.arranged(jacobian, world)
         return None if value == self.trial.expected(world) else value
 
-    def _jacobian(self, detour: Detour, edge: Slot, world: int) -> Dense | None:
+    def _jacobian(self, detour: Detour, edge: Edge, world: int) -> Dense | None:
         """What takes the place of the Jacobian of a step."""
         at = self.trial.worlds[world]
         if detour.change == "cut":
@@ -1119,17 +682,17 @@ class _Way:
         if detour.change == "no diagonal":
             return off
         if detour.change == "diagonal":
-            return _difference(local, off)
+            return difference(local, off)
         value = self.trial.inner(detour.node, world)
         if value is None:
             raise dense.DomainError("it has no value")
         diagonal = dense.diag([[entry] for entry in dense.entries(value)])
-        return diagonal if detour.change == "entries" else _difference(local, diagonal)
+        return diagonal if detour.change == "entries" else difference(local, diagonal)
 
 
-def _cut(way: _Way) -> Iterator[Detour]:
+def _cut(way: Way) -> Iterator[Detour]:
     branching = [edge for edge in way.edges if len(way.entering[edge[0]]) > 1 or len(way.leaving[way.source(edge)]) > 1]
-    cuts: list[tuple[Slot, ...]] = [(edge,) for edge in branching]
+    cuts: list[tuple[Edge, ...]] = [(edge,) for edge in branching]
     cuts += [tuple(edge for edge in edges if edge != kept) for edges in way.leaving.values() if len(edges) > 2 for kept in edges]
     if len(branching) <= MOST_BRANCHING:
         cuts += list(itertools.combinations(branching, 2))
@@ -1139,7 +702,7 @@ def _cut(way: _Way) -> Iterator[Detour]:
         yield Detour("missing-path", edges, "cut", f"the path {paths} is missing", ends)
 
 
-def _simplify_softmax(way: _Way) -> Iterator[Detour]:
+def _simplify_softmax(way: Way) -> Iterator[Detour]:
     say = "the softmax's Jacobian is diag(p) - p pᵀ with p = {}: {}"
     for edge in way.edges:
         if way.step(edge).operation == "softmax":
@@ -1156,31 +719,31 @@ _SOFTMAX_PARTS = {
 }
 
 
-def _forget_slopes(way: _Way) -> Iterator[Detour]:
+def _forget_slopes(way: Way) -> Iterator[Detour]:
     for edge, slope in way.functions():
         yield Detour("missing-activation-derivative", (edge,), "identity", "{} is missing", (slope,))
 
 
-def _forget_functions(way: _Way) -> Iterator[Detour]:
+def _forget_functions(way: Way) -> Iterator[Detour]:
     for edge in way.edges:
-        if way.step(edge).operation == "apply" and not _is_activation(way.step(edge)):
+        if way.step(edge).operation == "apply" and not is_activation(way.step(edge)):
             slope = way.slope(edge, way.source(edge))
             yield Detour("missing-factor", (edge,), "identity", "{} is missing", (slope,))
 
 
-def _leave_functions(way: _Way) -> Iterator[Detour]:
+def _leave_functions(way: Way) -> Iterator[Detour]:
     for edge, slope in way.functions():
         value = way.value(edge[0])
         yield Detour("activation-for-derivative", (edge,), "entries", "{} stands for the derivative {}", (value, slope), value)
 
 
-def _slopes_elsewhere(way: _Way) -> Iterator[Detour]:
+def _slopes_elsewhere(way: Way) -> Iterator[Detour]:
     for edge, slope in way.functions():
         other = way.slope(edge, edge[0])
         yield Detour("evaluation-point", (edge,), "entries", "{} stands for {}", (other, slope), other)
 
 
-def _slopes_of_others(way: _Way) -> Iterator[Detour]:
+def _slopes_of_others(way: Way) -> Iterator[Detour]:
     """The slopes a (1 - a) and 1 - a² at a function that is neither sigmoid nor tanh."""
     add = way.trial.formulas.add
     for edge, slope in way.functions():
@@ -1192,7 +755,7 @@ def _slopes_of_others(way: _Way) -> Iterator[Detour]:
                 yield Detour("wrong-factor", (edge,), "entries", f"{{}}, the derivative of {name}, stands for {{}}", (other, slope), other)
 
 
-def _transpose_factors(way: _Way) -> Iterator[Detour]:
+def _transpose_factors(way: Way) -> Iterator[Detour]:
     for edge in way.edges:
         shape = way.tape.shapes[edge[0]]
         if way.step(edge).operation == "product" and shape == way.tape.shapes[way.source(edge)] and not shape.is_matrix:
@@ -1218,8 +781,8 @@ class Mistake(NamedTuple):
     kind: str
     description: str
     example: Example
-    edits: Edits | None = None
-    detours: Callable[[_Way], Iterator[Detour]] | None = None
+    edits: Callable[[View], Iterator[Edit]] | None = None
+    detours: Callable[[Way], Iterator[Detour]] | None = None
 
 
 _LAYER = "W1: m x n; W2: k x m; x: n; b: m; y: k; z1 = W1 x + b; a1 = tanh(z1); z2 = W2 a1; L = 1/2 ||z2 - y||^2"
@@ -1338,441 +901,3 @@ MISTAKES = (
     Mistake("other", "nothing else fits", Example(_LAYER, "W1", r"b b^T W_1")),
 )
 """The mistakes of one block, in the order of preference; what concerns whole blocks comes before them."""
-
-_RANK = {mistake.kind: rank for rank, mistake in enumerate(MISTAKES)}
-
-_LIGHT = frozenset(
-    "missing-sum activation-for-derivative missing-activation-derivative hadamard-vs-product transpose factor-order "
-    "evaluation-point wrong-index extra-factor sign".split()
-)
-"""What is tried in pairs."""
-
-
-# --- numbers that are missing ---
-
-
-class Factor(NamedTuple):
-    """What a formula has to be multiplied by, as a formula, and the mistakes that this is."""
-
-    node: int
-    kinds: tuple[str, ...]
-    say: str
-    about: tuple[int, ...] = ()
-
-
-@lru_cache(maxsize=4)
-def _ratios(numbers: Numbers) -> dict[Any, Fraction]:
-    """The fractions with small numerators and denominators, by what they are among some numbers."""
-    counts = range(1, LARGEST_RATIO + 1)
-    fractions = {Fraction(sign * a, b) for a in counts for b in counts for sign in (-1, 1)}
-    return {numbers.from_fraction(fraction): fraction for fraction in sorted(fractions)}
-
-
-class _Factors:
-    """Numbers by which an answer may be wrong: fractions, sizes and their roots, scalars of the problem."""
-
-    EXPONENTS = (Fraction(1), Fraction(-1), Fraction(1, 2), Fraction(-1, 2), Fraction(2), Fraction(-2))
-
-    def __init__(self, view: View) -> None:
-        self.view = view
-        self._known: dict[Ratios, Factor | None] = {}
-        self._powers: list[tuple[int, str, Ratios]] | None = None
-
-    def find(self, ratios: Ratios) -> Factor | None:
-        """The factor that has these values in the worlds, None where it is none of the kind."""
-        if ratios not in self._known:
-            self._known[ratios] = self._find(ratios)
-        return self._known[ratios]
-
-    def _find(self, ratios: Ratios) -> Factor | None:
-        fraction = self._fraction(ratios)
-        if fraction is not None:
-            return self._constant(self._number(fraction), fraction)
-        for node, kind, values in self.powers():
-            rest = self._fraction(tuple([ratio / value for ratio, value in zip(ratios, values, strict=True)]))
-            if rest is None:
-                continue
-            if rest == 1:
-                return Factor(node, (kind,), f"the factor {self.view.text(node)} is missing", ())
-            whole = self.view.product(self._number(rest), node)
-            kinds = (kind,) if kind == "constant-factor" else (kind, "sign" if rest == -1 else "constant-factor")
-            return Factor(whole, kinds, f"the factor {self.view.text(whole)} is missing", ())
-        return None
-
-    def _fraction(self, ratios: Ratios) -> Fraction | None:
-        found = {_ratios(world.numbers).get(ratio) for ratio, world in zip(ratios, self.view.trial.worlds, strict=True)}
-        return found.pop() if len(found) == 1 else None
-
-    def _number(self, fraction: Fraction) -> int:
-        return self.view.add("number", (), fraction)
-
-    def _constant(self, node: int, fraction: Fraction) -> Factor:
-        if fraction == -1:
-            return Factor(node, ("sign",), "the sign is wrong")
-        kinds = ("sign", "constant-factor") if fraction < 0 else ("constant-factor",)
-        return Factor(node, kinds, f"the number before it is wrong: the factor {fraction} is missing", ())
-
-    def powers(self) -> list[tuple[int, str, Ratios]]:
-        """Powers of sizes and of scalars, with their values."""
-        if self._powers is None:
-            view, tape = self.view, self.view.trial.solution.tape
-            sizes = {size for shape in tape.shapes for size in shape if not size.isdecimal()}
-            bases = [(view.add("size", (), size), "constant-factor") for size in sorted(sizes)]
-            bases += [(node, "missing-factor") for node in view.material() if view.shape(node) == (1, 1)]
-            inside = [value for value in view.trial.inside if not tape.names[value] and value != view.trial.by]
-            further = [view.value(value) for value in inside if tape.shapes[value] == SCALAR][:MOST_VALUES]
-            further += view.slopes() + [place for place in view.places if place not in view.linear or place != view.trial.root]
-            arrays = [place for place in view.places if view.is_array(place)][:MOST_SUMS]
-            further += [view.add("call", (place,), (name, "")) for name in ("sum", "sqnorm") for place in arrays]
-            bases += [(node, "missing-factor") for node in further if view.shape(node) == (1, 1)]
-            self._powers = []
-            seen = set()
-            for base, kind in bases:
-                if view.keys[base] in seen or view.nodes[view.core(base)].kind == "number":
-                    continue
-                seen.add(view.keys[base])
-                for exponent in self.EXPONENTS[: 6 if kind == "constant-factor" else 2]:
-                    self._add(base, kind, exponent)
-        return self._powers
-
-    def _add(self, base: int, kind: str, exponent: Fraction) -> None:
-        assert self._powers is not None
-        view = self.view
-        one = self._number(Fraction(1))
-        node = base if abs(exponent) == 1 else view.add("power", (base,), (abs(exponent), False))
-        if exponent < 0:
-            node = view.add("fraction", (one, node))
-        values = []
-        for world in range(len(view.trial.worlds)):
-            value = view.trial.inner(node, world)
-            if value is None or not value[0][0]:
-                return
-            values.append(value[0][0])
-        self._powers.append((node, kind, tuple(values)))
-
-
-# --- the search ---
-
-
-class _Found(NamedTuple):
-    """An explanation: edits and a detour that meet, and a factor; the root where everything is mended."""
-
-    edits: tuple[Edit, ...]
-    detour: Detour | None = None
-    factor: Factor | None = None
-    root: int | None = None
-
-    @property
-    def kinds(self) -> tuple[str, ...]:
-        kinds = [kind for edit in self.edits for kind in (edit.kind, edit.besides) if kind]
-        if self.detour is not None:
-            kinds.append(self.detour.kind)
-        if self.factor is not None:
-            kinds.extend(self.factor.kinds)
-        return tuple(sorted(kinds, key=_RANK.__getitem__))
-
-    @property
-    def order(self) -> tuple[int, tuple[int, ...]]:
-        """Fewer changes first, then by the table."""
-        count = sum(edit.cost for edit in self.edits) + (self.detour is not None) + (0 if self.factor is None else len(self.factor.kinds))
-        return count, tuple([_RANK[kind] for kind in self.kinds])
-
-
-class _Search:
-    def __init__(self, trial: Trial, budget: int) -> None:
-        self.trial = trial
-        self.left = budget
-        self.view = View(trial)
-        self.way = _Way(trial)
-        self.factors = _Factors(self.view)
-        self.answer = [trial.value(trial.root, world) for world in range(len(trial.worlds))]
-        self.near: list[_Found] = []
-        self.edited: list[tuple[Edit, int, Dense]] = []
-        self.light: list[tuple[Edit, bool]] = []  # with whether the shapes fit afterwards
-        self.detours: list[tuple[Detour, Dense]] = []
-        self._seen: set[int] = set()
-
-    def run(self) -> _Found | None:
-        """The best explanation, None if there is none within the budget."""
-        found = self._one_change() or min(self._two_changes(), key=lambda found: found.order, default=None)
-        return found or self._pairs()
-
-    def _one_change(self) -> _Found | None:
-        scalings = list(self._scalings())
-        whole = next((scaling for scaling in scalings if scaling.edits[0].changes[0][0] == self.trial.root), None)
-        if whole is not None and whole.kinds == ("constant-factor",):
-            return whole  # half of a sum of two equal paths is a number that is wrong
-        for mistake in MISTAKES:
-            for edit in mistake.edits(self.view) if mistake.edits is not None else ():
-                if self.left <= 0:
-                    break
-                found = self._try(edit)
-                if found is not None:
-                    return found
-            for scaling in scalings:
-                if scaling.kinds == (mistake.kind,):
-                    return scaling
-            for detour in mistake.detours(self.way) if mistake.detours is not None else ():
-                found = self._follow(detour)
-                if found is not None:
-                    return found
-        self.near.extend(scalings)
-        return None
-
-    def _mended(self, edit: Edit) -> int:
-        return self.view.replace(edit.changes)
-
-    def _try(self, edit: Edit) -> _Found | None:
-        """The explanation by one edit if that is all; what else it comes to is kept."""
-        if self.left <= 0:
-            return None
-        root = self._mended(edit)
-        key = self.trial.formulas.keys[root]
-        if key in self._seen:
-            return None
-        self._seen.add(key)
-        self.left -= 1
-        value = self.trial.value(root)
-        expected = self.trial.expected()
-        fits = value is not None and dense.size(value) == dense.size(expected)
-        if edit.kind in _LIGHT and edit.cost == 1:
-            self.light.append((edit, fits))
-        if value is None or not fits:
-            return None
-        self.edited.append((edit, root, value))
-        if proportion(expected, value) is None:
-            return None
-        found = self._judge((edit,), root)
-        if found is not None and found.factor is None and edit.cost == 1:
-            return found
-        if found is not None:
-            self.near.append(found)
-        return None
-
-    def _judge(self, edits: tuple[Edit, ...], root: int) -> _Found | None:
-        """The explanation by edits that lead to this formula, right but for a factor."""
-        ratios = self.trial.ratios(root)
-        if ratios is None:
-            return None
-        if all(ratio == 1 for ratio in ratios):
-            return _Found(edits, None, None, root)
-        factor = self.factors.find(ratios)
-        if factor is None:
-            return None
-        return _Found(edits, None, factor, self._times(factor, root))
-
-    def _times(self, factor: Factor, node: int) -> int:
-        at = self.trial.formulas.nodes[factor.node]
-        if at.kind == "number" and at.value == -1:
-            return self.trial.formulas.add("negate", (node,))
-        return self.view.product(factor.node, node)
-
-    def _scalings(self) -> Iterator[_Found]:
-        """A term of a sum, or the whole, with another factor: the value is affine in it."""
-        view, trial = self.view, self.trial
-        if any(value is None for value in self.answer):
-            return
-        terms = [arg for place in view.places if place in view.linear and view.nodes[place].kind == "sum" for arg in view.nodes[place].args]
-        for place in dict.fromkeys([trial.root, *terms]):
-            ratios: list[Any] = []
-            none = trial.formulas.replace(trial.root, place, view.product(view.add("number", (), Fraction(0)), place))
-            for world, answer in enumerate(self.answer):
-                rest = trial.value(none, world) if place != trial.root else None
-                expected = trial.expected(world)
-                assert answer is not None
-                if dense.size(answer) != dense.size(expected) or (rest is None and place != trial.root):
-                    break
-                if rest is not None:
-                    expected, answer = _difference(expected, rest), _difference(answer, rest)
-                ratio = proportion(expected, answer)
-                if ratio is None:
-                    break
-                ratios.append(ratio)
-            if len(ratios) < len(trial.worlds):
-                continue
-            factor = self.factors.find(tuple(ratios))
-            if factor is None:
-                continue
-            new = self._times(factor, place)
-            at = () if place == trial.root else (place,)
-            say = f"in {{}}: {factor.say}" if at else factor.say
-            edit = Edit(factor.kinds[0], ((place, new),), say, (*at, *factor.about), len(factor.kinds), *factor.kinds[1:])
-            yield _Found((edit,), None, None, self._mended(edit))
-
-    def _follow(self, detour: Detour) -> _Found | None:
-        """The explanation by a detour if that is all."""
-        value = self.way.block(detour, 0)
-        if value is None:
-            return None
-        self.detours.append((detour, value))
-        if self.answer[0] is None or proportion(self.answer[0], value) is None:
-            return None
-        found = self._meet((), detour, self.trial.root)
-        if found is None or found.factor is None:
-            return found
-        self.near.append(found)
-        return None
-
-    def _meet(self, edits: tuple[Edit, ...], detour: Detour, root: int) -> _Found | None:
-        """The explanation by edits after which the answer is what the detour gives."""
-        ratios = []
-        for world in range(len(self.trial.worlds)):
-            value, other = self.way.block(detour, world), self.trial.value(root, world)
-            ratio = None if value is None or other is None else proportion(value, other)
-            if ratio is None:
-                return None
-            ratios.append(ratio)
-        if all(ratio == 1 for ratio in ratios):
-            return _Found(edits, detour)
-        factor = self.factors.find(tuple(ratios))
-        if factor is None or (edits and "missing-factor" in factor.kinds):
-            return None  # three changes, of which one may be anything, explain nothing
-        return _Found(edits, detour, factor)
-
-    def _two_changes(self) -> Iterator[_Found]:
-        yield from self.near
-        met: dict[tuple[Any, ...], tuple[Edit, int]] = {}
-        for edit, root, value in self.edited:
-            line = _line(value)
-            if line is not None and edit.changes[0][0] != self.trial.root:
-                met.setdefault(line, (edit, root))
-        for detour, value in self.detours:
-            line = _line(value)
-            if line in met:
-                edit, root = met[line]
-                found = self._meet((edit,), detour, root)
-                if found is not None:
-                    yield found
-        yield from self._apart()
-        for edit in _regroup(self.view, 3 if max((len(product.factors) for product in self.view.products), default=0) < 5 else 2):
-            if edit.cost > 1:
-                self._seen.discard(self.trial.formulas.keys[self._mended(edit)])
-                self._try(edit)
-        yield from self.near
-
-    def _apart(self) -> Iterator[_Found]:
-        """Two edits in different terms, whose differences add."""
-        answer, expected = self.answer[0], self.trial.expected()
-        if answer is None or dense.size(answer) != dense.size(expected):
-            return
-        known: dict[tuple[Any, ...], Edit] = {}
-        for edit, _, value in self.edited:
-            known.setdefault(tuple(dense.entries(value)), edit)
-        for edit, root, value in self.edited:
-            other = known.get(tuple(dense.entries(_difference(expected, _difference(value, answer)))))
-            if other is not None and other is not edit:
-                for old, new in other.changes:
-                    root = self.trial.formulas.replace(root, old, new)
-                found = self._judge((other, edit), root)
-                if found is not None:
-                    yield found
-
-    def _pairs(self) -> _Found | None:
-        formulas = self.trial.formulas
-        self.light = sorted(self.light, key=lambda light: not light[1])[:MOST_LIGHT]
-        edits = [edit for edit, _ in self.light]
-        parts = [set(formulas.below(edit.changes[0][0])) for edit in edits]
-        kept = [set(formulas.below(edit.changes[0][1])) for edit in edits]
-        wanted = 1 if self.answer[0] is None else 2  # how many of two edits leave shapes that fit
-
-        def order(pair: tuple[int, int]) -> tuple[int, int]:
-            return abs(sum(self.light[k][1] for k in pair) - wanted), sum(_RANK[edits[k].kind] for k in pair)
-
-        pairs = sorted(itertools.combinations(range(len(edits)), 2), key=order)
-        self.left = min(self.left, MOST_PAIRS)
-        for outer, inner in pairs:
-            if self.left <= 0:
-                break
-            if edits[outer].changes[0][0] in parts[inner]:
-                outer, inner = inner, outer
-            place = edits[inner].changes[0][0]
-            if place in parts[outer] and place not in kept[outer]:
-                continue
-            one, other = edits[outer], edits[inner]
-            self.left -= 1
-            root = self._mended(one)
-            for old, new in other.changes:
-                root = formulas.replace(root, old, new)
-            value = self.trial.value(root)
-            if value is not None and proportion(self.trial.expected(), value) is not None:
-                found = self._judge((one, other), root)
-                if found is not None:
-                    return found
-        return None
-
-    def slips(self, found: _Found) -> list[Slip]:
-        """An explanation, mistake by mistake."""
-        slips = []
-        for edit in found.edits:
-            kinds = [kind for kind in (edit.kind, edit.besides) if kind]
-            slips += [self._slip(kind, edit.changes[0][0], edit.say, edit.about, found.root) for kind in kinds]
-        if found.detour is not None:
-            slips.append(self._slip(found.detour.kind, self.trial.root, found.detour.say, found.detour.about, found.root))
-        for kind in found.factor.kinds if found.factor is not None else ():
-            assert found.factor is not None
-            slips.append(self._slip(kind, self.trial.root, found.factor.say, found.factor.about, found.root))
-        return sorted(slips, key=lambda slip: _RANK[slip.kind])
-
-    def _slip(self, kind: str, place: int, say: str, about: Sequence[int] = (), root: int | None = None) -> Slip:
-        node = self.trial.formulas.nodes[place]
-        span = (node.start, node.end) if 0 <= node.start < node.end else None
-        return Slip(kind, span, self.trial.text(place) if span is not None else "", _fill(say, map(self.trial.text, about)), root)
-
-    def remainder(self) -> Slip:
-        """What can be said where nothing specific was found."""
-        trial = self.trial
-        try:
-            value = trial.appraiser().value(trial.root, dense.size(trial.expected()))
-        except MisfitError as misfit:
-            message = describe(misfit, trial.solution, trial.worlds[0])
-            return self._slip(self._kind(misfit), misfit.node, message)
-        except ArithmeticError:
-            return self._slip("other", trial.root, "this is not the derivative")
-        found, wanted = dense.size(value), dense.size(trial.expected())
-        if found != wanted:
-            words = trial.worlds[0].words
-            sizes = [f"{words(rows)} x {words(columns)}" for rows, columns in (found, wanted)]
-            return self._slip("shape", trial.root, f"this is {sizes[0]}, the derivative is {sizes[1]}")
-        return self._slip("other", trial.root, "this is not the derivative")
-
-    def _kind(self, misfit: MisfitError) -> str:
-        kind = self.trial.formulas.nodes[misfit.node].kind
-        if UNKNOWN in (misfit.left, misfit.right):
-            return "shape"
-        if kind == "sum" and misfit.left == misfit.right[::-1]:
-            return "mixed-layout"
-        if kind in ("product", "elementwise") and misfit.left == misfit.right:
-            return "hadamard-vs-product"
-        return "shape"
-
-
-def _fill(say: str, texts: Iterable[str]) -> str:
-    """A sentence with texts, which may have braces of their own, in its gaps."""
-    pieces = []
-    for text in texts:
-        before, _, say = say.partition("{}")
-        pieces += [before, text]
-    return "".join(pieces) + say
-
-
-def _difference(a: Dense, b: Dense) -> Dense:
-    return [[x - y for x, y in zip(row, other, strict=True)] for row, other in zip(a, b, strict=True)]
-
-
-def _line(value: Dense) -> tuple[Any, ...] | None:
-    """What multiples of an array have in common; None for zero."""
-    entries = dense.entries(value)
-    top = next((entry for entry in entries if entry), None)
-    return None if top is None else tuple([entry / top for entry in entries])
-
-
-def explain(trial: Trial, budget: int = BUDGET) -> list[Slip]:
-    """Why an answer is wrong, the best explanation first; several mistakes are several slips. Never empty.
-
-    Args:
-        trial: a block of the answer, and the derivative that it should be.
-        budget: most formulas that are tried.
-    """
-    search = _Search(trial, budget)
-    found = search.run()
-    return [search.remainder()] if found is None else search.slips(found)

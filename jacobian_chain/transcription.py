@@ -17,6 +17,7 @@ from jacobian_chain.formula import Formula, Values
 from jacobian_chain.names import FUNCTIONS
 from jacobian_chain.notation import Labels
 from jacobian_chain.tokens import SUPERSCRIPTS, Spelling, spell
+from jacobian_chain.worlds import SHRUNK
 from jacobian_chain.writers import LatexWriter, TextWriter, Writer
 
 MAX_WRITTEN = 10_000
@@ -182,7 +183,7 @@ class Transcriber:
 
     def size(self, text: str) -> Written:
         """A size as a number."""
-        written = str(self.values.dimension(text).text)
+        written = str(self.values.dimension(text).text).replace(SHRUNK, "")
         return Written(written, _SUM if "+" in written else _PRODUCT if " " in written else _ATOM)
 
     # --- pieces ---

@@ -10,7 +10,9 @@ those of matrix products are mostly zeros, and residues among them as plain inte
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from functools import lru_cache
 from itertools import count as count_from
@@ -105,8 +107,8 @@ class World:
     # --- sizes ---
 
     def size(self, text: str) -> int:
-        """The number that a size stands for: ``m``, ``m*n``, ``3``."""
-        return size_of(text, self.sizes)
+        """The number that a size stands for: ``m``, ``m*n``, ``3``; of a large number that was made a symbol, what that stands for."""
+        return size_of(_NUMBER.sub(lambda found: _symbol(found[0]) if _symbol(found[0]) in self.sizes else found[0], text), self.sizes)
 
     def shape(self, value: int) -> tuple[int, int]:
         """Rows and columns of a value."""
@@ -119,7 +121,7 @@ class World:
             plain = [text for text in texts if "+" not in text and text != "1"]
             for text in (*texts, *(f"{one}*{other}" for one in plain for other in plain)):
                 self._words.setdefault(self.size(text), text)
-        return self._words.get(number, str(number))
+        return self._words.get(number, str(number)).replace(SHRUNK, "")
 
     # --- functions and layers at any place ---
 
@@ -327,6 +329,36 @@ def _accumulate(into: Sparse, left: Sparse, right: Sparse, prime: int) -> None:
 
 
 # --- drawing ---
+
+
+SHRUNK = "′"
+"""Behind a number that has become a symbol."""
+
+LARGEST = 12
+"""Largest literal size that is computed with as it stands."""
+
+_NUMBER = re.compile(r"(?<!\w)[0-9]+(?![\w′])")
+
+
+def _symbol(number: str) -> str:
+    return number + SHRUNK
+
+
+def shrink(tape: Tape) -> Tape:
+    """The tape with symbols in the place of large literal sizes: what holds for all sizes holds for these, and costs less to see.
+
+    >>> from jacobian_chain.errors import Source
+    >>> from jacobian_chain.reading import read_composition
+    >>> [str(shape) for shape in shrink(read_composition(Source("y = A x; A: 128 x 3; x: 3")).tape).shapes]
+    ['128′ x 3', '3', '128′']
+    """
+
+    def rename(size: str) -> str:
+        return _NUMBER.sub(lambda found: _symbol(found[0]) if int(found[0]) > LARGEST else found[0], size)
+
+    if not any(int(number) > LARGEST for shape in tape.shapes for size in shape for number in _NUMBER.findall(size)):
+        return tape
+    return replace(tape, shapes=tuple(Shape(rename(rows), rename(columns)) for rows, columns in tape.shapes))
 
 
 def draw(tape: Tape, seed: int, numbers: Numbers = RESIDUES) -> World:

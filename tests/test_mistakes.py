@@ -6,12 +6,15 @@ import pytest
 
 from jacobian_chain import dense
 from jacobian_chain.errors import Source
+from jacobian_chain.explanation import explain
 from jacobian_chain.expressions import Setting
+from jacobian_chain.glossary import Scope
 from jacobian_chain.layout import LAYOUTS
-from jacobian_chain.mistakes import MISTAKES, Mistake, Trial, explain, proportion
+from jacobian_chain.mistakes import MISTAKES, Mistake
 from jacobian_chain.names import read_key
 from jacobian_chain.reading import read_composition
-from jacobian_chain.solution import Scope, read_solution
+from jacobian_chain.solution import read_solution
+from jacobian_chain.trials import Trial, proportion
 from jacobian_chain.worlds import draw
 
 NET = "X: N x n; W1: n x m; W2: m x k; y: N x k; Z1 = X W1; A1 = sigmoid(Z1); Z2 = A1 W2; L = 1/2 ||Z2 - y||_F^2"

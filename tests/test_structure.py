@@ -12,12 +12,13 @@ import pytest
 import jacobian_chain
 
 ORDER = [
-    "errors", "tokens", "names", "syntax", "tape", "shapes", "sizes", "combination", "statements", "assembly", "layers", "survey", "shaped",
-    "matrices", "functions", "language", "reading", "select", "arrays", "maps", "layout", "derivation", "notation", "writers", "formula",
-    "render", "elementary", "operations", "calculus", "blocks", "abstraction", "exposition", "indices", "dense", "residues", "numeric",
-    "verification", "witness", "worlds", "export", "symbolic", "verdict", "words", "problem", "vocabulary", "answer", "evaluate", "field",
-    "transcript", "claims", "diagnosis", "checking", "wording", "expressions", "listing", "solution", "appraisal", "transcription",
-    "mistakes", "assessment", "grading", "jacobian", "concrete", "interface", "cli", "__main__",
+    "errors", "tokens", "names", "syntax", "tape", "shapes", "sizes", "combination", "statements", "assembly", "layers", "survey",
+    "shaped", "matrices", "functions", "language", "reading", "select", "arrays", "maps", "layout", "derivation", "notation", "writers",
+    "formula", "render", "elementary", "operations", "calculus", "blocks", "abstraction", "exposition", "indices", "dense", "residues",
+    "numeric", "verification", "witness", "worlds", "export", "symbolic", "verdict", "words", "problem", "vocabulary", "answer",
+    "evaluate", "field", "transcript", "claims", "diagnosis", "checking", "wording", "expressions", "listing", "glossary", "phrases",
+    "calls", "products", "solution", "appraisal", "transcription", "trials", "mistakes", "explanation", "assessment",
+    "grading", "jacobian", "concrete", "interface", "cli", "__main__",
 ]  # fmt: skip
 NESTED = "L3(L2(L1(x,θ1),θ2),θ3)"
 FOLDER = Path(jacobian_chain.__file__).parent

@@ -20,9 +20,10 @@ from jacobian_chain.appraisal import Appraiser
 from jacobian_chain.dense import Dense, DomainError
 from jacobian_chain.errors import Source
 from jacobian_chain.expressions import Derivative, Expressions, Setting, Solution
+from jacobian_chain.glossary import Scope
 from jacobian_chain.layout import LAYOUTS
 from jacobian_chain.reading import read_composition
-from jacobian_chain.solution import Scope, read_solution
+from jacobian_chain.solution import read_solution
 from jacobian_chain.syntax import Node, read_expression
 from jacobian_chain.tape import Tape
 from jacobian_chain.tokens import Spelling, spell

@@ -2,8 +2,9 @@
 
 ``parse``, ``derive`` and ``print`` are seconds from text to LaTeX, modules imported beforehand; ``chars`` is the length of what came out.
 ``measure.py class|right|wrong N`` grades N answers to three-layer problems, ``class`` to one problem, else to another text each:
-``build`` is the time for all. ``measure.py small N`` derives and prints the five gradients of a two-layer network N times; ``build`` is
-the time for one, from its text.
+``build`` is the time for all. ``measure.py answers-right|answers-wrong N`` grades the first N such answers of the collected ones, each to
+its own composition. ``measure.py small N`` derives and prints the five gradients of a two-layer network N times; ``build`` is the time
+for one, from its text.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import argparse
 import itertools
 import json
 import time
+from pathlib import Path
 
 from jacobian_chain.interface import derive, parse
 
@@ -91,15 +93,33 @@ def grade_time(kind: str, count: int) -> dict[str, float]:
     return {"build": time.perf_counter() - start, "right": verdicts.count("correct")}
 
 
+def answers_time(kind: str, count: int) -> dict[str, float]:
+    """Seconds to judge real answers through concrete layers, and how many are right."""
+    from jacobian_chain.interface import judge_record
+
+    text = (Path(__file__).parent.parent / "cases" / "answers.jsonl").read_text(encoding="utf-8")
+    cases = [case for case in map(json.loads, text.splitlines()) if not case["hard"]]
+    wanted = [case for case in cases if (case["verdict"] == "correct") == (kind == "answers-right")][: count + 1]
+    judge_record(wanted.pop())
+    start = time.perf_counter()
+    verdicts = [judge_record(case)["verdict"] for case in wanted]
+    return {"build": time.perf_counter() - start, "right": verdicts.count("correct")}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("kind", choices=["chain", "loss", "residual", "mlp", "small", "join", "class", "right", "wrong"])
+    parser.add_argument(
+        "kind", choices=["chain", "loss", "residual", "mlp", "small", "join", "class", "right", "wrong", "answers-right", "answers-wrong"]
+    )
     parser.add_argument("count", type=int)
     parser.add_argument("--shared", action="store_true", help="name every adjoint")
     parser.add_argument("--deepest", action="store_true", help="count the factors (I + …) of the deepest block too")
     options = parser.parse_args()
     if options.kind in ("join", "small"):
         print(json.dumps({"join": join_time, "small": small_time}[options.kind](options.count)))
+        return
+    if options.kind.startswith("answers"):
+        print(json.dumps(answers_time(options.kind, options.count)))
         return
     if options.kind in ("class", "right", "wrong"):
         print(json.dumps(grade_time(options.kind, options.count)))

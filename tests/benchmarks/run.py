@@ -23,6 +23,8 @@ HERE = Path(__file__).resolve().parent
 SCRIPT = Path(sys.executable).parent / "jacobian-chain"
 COLD = [str(SCRIPT), "derive", "L3(L2(L1(x,θ1),θ2),θ3)"]
 COLD_CHECK = [str(SCRIPT), "check", "L3(L2(L1(x,θ1),θ2),θ3)", "J_{x^3}L^3 J_{x^2}L^2 J_{θ^1}L^1", "--wrt", "θ1"]
+NETWORK = "z1 = W1 x + b1; h = tanh(z1); L = 1/2 ||W2 h + b2 - y||^2"
+COLD_ANSWER = [str(SCRIPT), "check", NETWORK, "((W_2^T (W_2 h + b_2 - y)) ⊙ (1 - h^2)) x^T", "--wrt", "W1"]
 REQUIREMENTS = ("sympy==1.14.0", "casadi==3.8.2")
 
 Result = dict[str, float]
@@ -185,6 +187,24 @@ def concrete(runner: Runner) -> list[Row]:
     ]
 
 
+def answers(runner: Runner) -> list[Row]:
+    """g: real answers through concrete layers, each to its own composition."""
+    base, cold, right, wrong = in_turn(
+        max(7, runner.repeats),
+        lambda: wall_time([runner.baseline_python, "-c", "import sympy"]),
+        lambda: wall_time(COLD_ANSWER),
+        lambda: runner.ours("answers-right", 200),
+        lambda: runner.ours("answers-wrong", 100),
+    )
+    assert right[0]["right"] == 200
+    assert wrong[0]["right"] == 0
+    return [
+        Row("200 right concrete answers : one second", median(right), 1.0, 1),
+        Row("100 wrong concrete answers, explained : five seconds", median(wrong), 5.0, 1),
+        Row("cold check of a concrete answer : import sympy", median(cold), median(base), 1.5),
+    ]
+
+
 def wall_time(command: list[str]) -> Result:
     start = time.perf_counter()
     subprocess.run(command, check=True, capture_output=True)
@@ -197,7 +217,7 @@ def imported(command: list[str]) -> dict[str, int]:
     return {name: int(took) for took, name in re.findall(r"import time:\s+(\d+) \|\s+\d+ \|\s+(\S+)", report)}
 
 
-GROUPS = {"a": chain, "b": shared, "c": residual, "d": cold_start, "e": grading, "f": concrete}
+GROUPS = {"a": chain, "b": shared, "c": residual, "d": cold_start, "e": grading, "f": concrete, "g": answers}
 
 
 def table(rows: Iterable[Row]) -> str:
