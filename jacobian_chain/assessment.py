@@ -64,7 +64,7 @@ class Exercise:
         self.small = shrink(tape)
         self._worlds: dict[int, World | None] = {}
         self._points: dict[tuple[int, bool], World | None] = {}
-        self.expected: dict[tuple[int, int, str], str | None] = {}  # right blocks that were written and read back
+        self.expected: dict[tuple[int, int, str, tuple[str, ...]], str | None] = {}  # right blocks that were written and read back
         self.has_models = any(
             step.operation not in RATIONAL or (step.operation == "power" and step.coefficients[0].denominator > 1) for step in tape.steps
         )
@@ -513,7 +513,7 @@ class _Assessment:
             return None
         blocks = []
         for k, variable in enumerate(self.inquiry.variables):
-            key = (self.inquiry.of, variable, self.inquiry.layout.name)
+            key = (self.inquiry.of, variable, self.inquiry.layout.name, tuple(self.where))
             if key not in self.exercise.expected:
                 block = self.write_expected(self.inquiry, k)
                 right = block is not None and self.is_right(block, variable, Setting(self.inquiry.layout))

@@ -25,7 +25,7 @@ class Calls(Phrases):
         outcome = self.outcomes[node.args[0]]
         if isinstance(outcome, Big):
             return outcome._replace(high=self.typed(above).strip("{} "))
-        if self.is_sign(base):
+        if self.is_sign(base) and not base.bracketed and not self.is_size(base.value):
             raise UnsupportedError("second derivatives are not read in an answer", self.program.place(node))
         exponent = self.exponent(node.args[1])
         if base.kind in ("function", "prime") and self.nodes[function_of(self.nodes, node.args[0])].kind == "function":

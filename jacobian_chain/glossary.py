@@ -161,7 +161,9 @@ class Glossary:
             name = resuffix(key) if key[:1] in ("∇", "∂") else spell(key)
         if name.base in ("∇", "∂", "J", "D") and name.suffix and not self.has_meaning(name.base):
             below = read_key(name.suffix)
-            return below is None or self.find_name(resuffix(below)) is not None or below in scope.groups
+            if below is None:
+                return name.base in ("∇", "∂")
+            return self.find_name(resuffix(below)) is not None or below in scope.groups
         return self.find_adjoint(name) is not None
 
     def is_big(self, name: Spelling) -> bool:

@@ -244,7 +244,7 @@ def check(
     asked = LAYOUTS[choose("layout", layout, LAYOUTS)]
     lines = [line for line in (where.splitlines() if isinstance(where, str) else where) if line.strip()]
     output = find_output(tape, of)
-    if tape.is_abstract:
+    if tape.is_of_layers:
         from jacobian_chain.checking import judge
         from jacobian_chain.claims import Question
 

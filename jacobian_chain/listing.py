@@ -18,7 +18,7 @@ MAX_CODE = 5_000
 """Longest line of code that is read."""
 
 _CODE = re.compile(
-    r"\b(?:np|numpy|jnp|torch|tf|F)\s*\.|\blen\(|\.shape\[|\.(?:dot|sum|mean|matmul|transpose|reshape|mm|t)\s*\(|\baxis\s*=|\bkeepdims\b"
+    r"\b(?:np|numpy|jnp|torch|tf)\s*\.|\blen\(|\.shape\[|\.(?:dot|sum|mean|matmul|transpose|reshape|mm|t)\s*\(|\baxis\s*=|\bkeepdims\b"
 )
 _FOREIGN = re.compile(r"\\|\^|[⊙∘∂∇ᵀσ]")
 

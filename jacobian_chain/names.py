@@ -274,8 +274,8 @@ def _judge(
             joined[found.base] = found
         elif name.key in bare and (key in named or sibling):
             raise _two_readings(tokens, found, f"{name.key} to the power {found.suffix}")
-        elif name.key in names.given and key not in named:
-            continue  # the power of a value
+        elif names.given and name.key in names.declared and key not in named:
+            continue  # the power of a value, in an answer
         elif name.key not in bare and (key in named or sibling or name.key in raised or (found.suffix in shared and name.key != "e")):
             joined[found.base] = found
 

@@ -260,7 +260,9 @@ class Transcriber:
         if left.reach >= (_FACTOR if product else _TERM):
             left = self.bracket(left)
         left = self.operand(left, join.level)
-        if join is _BESIDE and self.needs_dot(left, right):
+        if join is _BESIDE and right.text.startswith("1["):
+            right = self.bracket(right)  # an array, which a dot could multiply entry by entry
+        elif join is _BESIDE and self.needs_dot(left, right):
             join = _DOT
         sign = join.latex if self.latex else join.ascii if self.ascii else join.unicode
         if join is _OVER and " " not in left.text + right.text:

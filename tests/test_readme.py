@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from jacobian_chain import parse
+from jacobian_chain import check, parse
 from jacobian_chain.diagnosis import DIAGNOSES
 from jacobian_chain.layout import LAYOUTS
+from jacobian_chain.mistakes import MISTAKES
 from jacobian_chain.notation import NOTATIONS
 from jacobian_chain.operations import ELEMENTWISE, OPERATIONS
 
@@ -29,7 +30,8 @@ def rows(heading: str) -> dict[str, str]:
 
 def test_tables_are_the_records() -> None:
     assert rows("`--layout`") == {layout.name: layout.description for layout in LAYOUTS.values()}
-    assert rows("finding") == {diagnosis.kind: diagnosis.remedy for diagnosis in DIAGNOSES}
+    remedies = {diagnosis.kind: diagnosis.remedy for diagnosis in DIAGNOSES}
+    assert rows("finding") == remedies | {mistake.kind: mistake.description for mistake in MISTAKES}
     operations = {
         operation.name: f"{operation.typed} | {operation.formula}".replace("|", r"\|").replace(r" \| ", " | ", 1)
         for operation in OPERATIONS.values()
@@ -49,7 +51,7 @@ def test_console_examples(arguments: str, expected: str) -> None:
 
 
 def test_there_are_console_examples() -> None:
-    assert len(EXAMPLES) == 4
+    assert len(EXAMPLES) == 6
 
 
 def test_the_language_table_is_read() -> None:
@@ -60,3 +62,11 @@ def test_the_language_table_is_read() -> None:
             assert parse(text).tape.steps
         else:
             assert parse(f"{text}; q = r(a, b, W, x, t, y)").tape.steps
+
+
+def test_the_answers_of_the_table_are_right() -> None:
+    texts = re.findall(r"^\| `(.*?)` \|", README.split("| an answer |")[1].split("\n\n")[0], re.MULTILINE)
+    assert len(texts) == 10
+    network = parse(next(shlex.split(arguments)[1] for arguments, _ in EXAMPLES if arguments.startswith("check 'z1 = ")))
+    for text in texts:
+        assert check(network, text, wrt="W1", where=["δ = dL/dz1"]), text
