@@ -105,12 +105,13 @@ class Exercise:
 
 
 class Inquiry(NamedTuple):
-    """What is asked: d ``of`` / d ``variables`` in a layout."""
+    """What is asked: d ``of`` / d ``variables`` in a layout; where nobody chose the variables, the answer's left sides do."""
 
     exercise: Exercise
     of: int
     variables: tuple[int, ...]
     layout: Layout
+    is_chosen: bool = True
 
     def held(self, variable: int) -> frozenset[int]:
         """The other variables that are computed: they do not change with this one."""
@@ -175,6 +176,10 @@ class _Assessment:
     def __init__(
         self, inquiry: Inquiry, source: Source, where: Sequence[str], solution: Solution, write_expected: Expected | None = None
     ) -> None:
+        targets = [statement.target for statement in solution.statements]
+        named = [value for target in targets if target is not None and target.of == inquiry.of for value in target.by]
+        if named and not inquiry.is_chosen:
+            inquiry = inquiry._replace(variables=tuple(dict.fromkeys(named)))
         self.inquiry = inquiry
         self.exercise = inquiry.exercise
         self.source = source

@@ -308,7 +308,8 @@ def _verdict_lines(verdict: Verdict) -> Iterable[tuple[str, str]]:
     source = Source(verdict.answer, "answer")
     for finding in verdict.findings:
         yield "", ""
-        yield f"{finding.where}: {finding.message} ({finding.kind})", "red" if verdict.verdict == "wrong" else "yellow"
+        place = "" if finding.message.startswith(finding.where) else f"{finding.where}: "
+        yield f"{place}{finding.message} ({finding.kind})", "red" if verdict.verdict == "wrong" else "yellow"
         if finding.span is not None:
             line, caret = Place(source, *finding.span).excerpt().rsplit("\n", 1)
             yield line, ""

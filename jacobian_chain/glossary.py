@@ -14,7 +14,7 @@ from jacobian_chain.numeric import symbols_of
 from jacobian_chain.syntax import BOLD_ONE, name_ones, substitute
 from jacobian_chain.tape import Tape
 from jacobian_chain.tokens import Spelling, Tokens, spell
-from jacobian_chain.wording import split_superscripts, split_tokens
+from jacobian_chain.wording import join_brackets, split_superscripts, split_tokens
 
 MACRON = "\N{COMBINING MACRON}"
 
@@ -127,6 +127,7 @@ class Glossary:
     def rewrite(self, tokens: Tokens) -> Tokens:
         """Words taken apart into names, bold ones named."""
         tokens = split_superscripts(split_tokens(name_ones(tokens), self.is_known), self.has_meaning)
+        tokens = join_brackets(tokens, self.is_array, self.has_meaning)
         for pattern, alias in self.forms:
             tokens = substitute(tokens, pattern, alias)
         for i, kind in enumerate(tokens.kinds):
@@ -212,7 +213,7 @@ class Glossary:
         """The value v where a name looks like dv, grad_v or v̄, and no such name is there: the derivative by v is meant."""
         values = self.scope.values
         candidates = []
-        if name.accent.endswith(MACRON):
+        if MACRON in name.accent:
             candidates.append(name.key.replace(MACRON, "", 1))
         if name.base == "grad" and name.suffix:
             candidates.append(name.suffix.replace(",", ""))

@@ -257,7 +257,7 @@ def check(
         unread = None
     from jacobian_chain.assessment import Inquiry, assess
 
-    inquiry = Inquiry(composed.exercise, output, selection.variables, asked)
+    inquiry = Inquiry(composed.exercise, output, selection.variables, asked, bool(wrt))
     try:
         return assess(inquiry, Source(answer, "answer"), lines, write_right_block, reveal)
     except ReadingError as error:

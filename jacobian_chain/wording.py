@@ -12,7 +12,7 @@ from collections.abc import Callable
 from jacobian_chain.errors import Notice
 from jacobian_chain.names import CLOSING, OPENING, read_key
 from jacobian_chain.syntax import copy_tokens
-from jacobian_chain.tokens import Tokens, spell, tokenize
+from jacobian_chain.tokens import Spelling, Tokens, spell, tokenize
 
 LONGEST_WORD = 48
 """Longest run-together word that is taken apart."""
@@ -283,6 +283,32 @@ def split_superscripts(tokens: Tokens, is_value: Known) -> Tokens:
         copy_tokens(tokens, i, i + 1, result)
         i += 1
     return result
+
+
+def join_brackets(tokens: Tokens, is_array: Callable[[Spelling], bool], is_value: Known) -> Tokens:
+    """Tokens in which ``x[k]`` and ``W[i,j]`` of arrays are names with indices, where the brackets follow the name directly."""
+    kinds = tokens.kinds
+    if "[" not in kinds:
+        return tokens
+    result = Tokens(tokens.source, [], [], [], [])
+    i = 0
+    while i < len(kinds):
+        copy_tokens(tokens, i, i + 1, result)
+        i += 1
+        name = result.values[-1]
+        if kinds[i : i + 1] != ["["] or isinstance(name, str) or tokens.starts[i] != tokens.ends[i - 1]:
+            continue
+        stop = _closing(kinds, i)
+        inside = range(i + 1, stop)
+        keys = [str(getattr(tokens.values[j], "key", tokens.values[j])) for j in inside]
+        separated = all((kinds[j] == ",") == bool(k % 2) for k, j in enumerate(inside))
+        if len(inside) in (1, 3) and separated and is_array(name) and all(_INDEX.fullmatch(key) and not is_value(key) for key in keys[::2]):
+            result.values[-1], result.ends[-1] = name.with_subscript("".join(keys)), tokens.ends[stop]
+            i = stop + 1
+    return result
+
+
+_INDEX = re.compile(r"[i-np-t]|[0-9]+")
 
 
 def _is_plain_index(inside: list[str]) -> bool:

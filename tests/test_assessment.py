@@ -95,6 +95,9 @@ SPELLINGS = [
     r"\frac{\partial L}{\partial (W_1)_{ij}} = \left(\frac{\partial L}{\partial z_1}\right)_i x_j",
     r"\left(\sum_k (W_2)_{ki} (z_2 - y)_k\right)(1 - h_i^2)\, x_j",
     r"\left(\sum_k (W_2)_{ki} (z_2 - y)_k\right) \left(\sum_l \delta_{il} (1 - h_l^2)\right) x_j",
+    r"\delta_i x_j, \text{ where } \delta_i = \sum_k (W_2)_{ki} (z_2 - y)_k (1 - h_i^2)",
+    r"\frac{\partial L}{\partial (W_1)_{ij}} = \sum_k \frac{\partial L}{\partial (z_1)_k} \frac{\partial (z_1)_k}{\partial (W_1)_{ij}}",
+    "dL/dW1[i,j] = Σ_k W2[k,i] (z2[k] - y[k]) (1 - h[i]^2) x[j]",
     r"dW_1 = dz_1 x^T",
     r"\overline{W_1} = \overline{z_1} x^T",
     r"\mathrm{d}W_1 = \mathrm{d}z_1\, x^T",
@@ -284,9 +287,19 @@ def test_nothing_but_errors_for_people(pieces: list[str]) -> None:
 
 
 def test_large_literal_sizes() -> None:
-    large = "z = W x + b; p = softmax(z); L = CE(p, y); W: 10 x 784; x: 784; b: 10; y: 10"
-    assert check(large, r"(p - y) x^\top", wrt="W")
-    assert check(large, r"(y - p) x^\top", wrt="W").findings[0].kind == "sign"
+    large = "Z = X V; H = relu(Z); P = softmax_rows(H W); L = 1/64 * CE(P, Y); X: 64 x 784; V: 784 x 128; W: 128 x 10; Y: 64 x 10"
+    assert check(large, r"X^\top \left(\frac{1}{64} (P - Y) W^\top \odot \operatorname{relu}'(Z)\right)", wrt="V")
+    assert check(large, r"\frac{1}{64} H^\top (Y - P)", wrt="W").findings[0].kind == "sign"
+    misfit = check(large, r"\frac{1}{64} H (P - Y)", wrt="W").findings[0]
+    assert (misfit.kind, misfit.suggestion is not None) == ("transpose", True)
+    ones = "Z = X W + ones(64) b^T; L = l(Z); X: 64 x 784; W: 784 x 10; b: 10; L: scalar"
+    assert check(ones, r"\frac{\partial L}{\partial Z}^\top \mathbf{1}_{64}", wrt="b").shown == "(∂L/∂Z)ᵀ ones(64)"
+
+
+def test_left_sides_choose_the_variables() -> None:
+    assert check(NET, r"\frac{\partial L}{\partial W_2} = (z_2 - y) h^\top")
+    assert not check(NET, r"(z_2 - y) h^\top")
+    assert check(NET, r"\frac{\partial L}{\partial W_2} = (z_2 - y) h^\top", wrt=("W2", "b2")).findings[0].kind == "missing-block"
 
 
 def test_compositions_with_definitions() -> None:
