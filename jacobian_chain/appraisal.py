@@ -702,32 +702,38 @@ class Appraiser:
 
     def _slopes(self, at: int | None) -> Dense | None:
         """The slopes f'(z), in the shape of z, where a node is the derivative of f(z) by z."""
-        if at is None:
+        found = self._bare_atom(at)
+        if found is None:
             return None
-        turns, at = self._stripped(at)
-        if self._nodes[at].kind != "derivative":
-            return None
-        atom = self._atom_of(self._nodes[at])
+        turns, node, atom = found
         shape = self.world.shape(atom.of)
-        if len(atom.by) != 1 or shape != self.world.shape(atom.by[0]) or shape == SCALAR:
+        if shape != self.world.shape(atom.by[0]) or shape == SCALAR:
             return None
-        (jacobian,) = self._jacobians(self._nodes[at])
+        (jacobian,) = self._jacobians(node)
         if any(entry != 0 for i, row in enumerate(jacobian) for j, entry in enumerate(row) if i != j):
             return None
         slopes = dense.from_entries([row[i] for i, row in enumerate(jacobian)], shape)
         return dense.transpose(slopes) if turns % 2 else slopes
 
-    def _on_vec(self, at: int | None) -> Dense | None:
-        """The derivative of a scalar by a matrix on ``vec``, where a node is one."""
+    def _bare_atom(self, at: int | None) -> tuple[int, Expression, Derivative] | None:
+        """The derivative by one value that a node is, behind the number of transposes that stand on it."""
         if at is None:
             return None
         turns, at = self._stripped(at)
-        if self._nodes[at].kind != "derivative":
+        node = self._nodes[at]
+        if node.kind != "derivative" or len(self._atom_of(node).by) != 1:
             return None
-        atom = self._atom_of(self._nodes[at])
-        if len(atom.by) != 1 or atom.turned is not None or self.world.shape(atom.of) != SCALAR or 1 in self.world.shape(atom.by[0]):
+        return turns, node, self._atom_of(node)
+
+    def _on_vec(self, at: int | None) -> Dense | None:
+        """The derivative of a scalar by a matrix on ``vec``, where a node is one."""
+        found = self._bare_atom(at)
+        if found is None:
             return None
-        form = self._atom(self._nodes[at], on_vec=True)
+        turns, node, atom = found
+        if atom.turned is not None or self.world.shape(atom.of) != SCALAR or 1 in self.world.shape(atom.by[0]):
+            return None
+        form = self._atom(node, on_vec=True)
         return dense.transpose(form) if turns % 2 else form
 
     def _stripped(self, at: int) -> tuple[int, int]:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
+from pathlib import Path
 
 import pytest
 from syrupy.assertion import SnapshotAssertion
 from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
 
 from jacobian_chain import check, derive, parse
+from jacobian_chain.errors import ReadingError
+from jacobian_chain.interface import judge_record
 from jacobian_chain.layout import LAYOUTS
 from jacobian_chain.notation import NOTATIONS
 
@@ -160,3 +164,22 @@ def test_second_derivatives(names: tuple[str, str], tex: SnapshotAssertion) -> N
     latex = parse(CONCRETE["mixed"]).second(*names).latex()
     check_balance(latex)
     assert f"% mixed\n{latex}\n" == tex
+
+
+COLLECTED = [json.loads(line) for line in (Path(__file__).parent / "cases" / "answers.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+@pytest.mark.parametrize("start", range(0, 1000, 100))
+def test_collected_answers_as_they_were_read(start: int, tex: SnapshotAssertion) -> None:
+    """What is said in LaTeX of every tenth answer of a hundred: how it was read, and a right one where it is wrong."""
+    pages = []
+    for case in COLLECTED[start : start + 100 : 10]:
+        try:
+            verdict = judge_record(case)
+        except ReadingError:
+            continue  # what cannot be read has no LaTeX
+        texts = dict.fromkeys([verdict["read_as"], *(finding["suggestion"] for finding in verdict["findings"] if finding["suggestion"])])
+        for latex in texts:
+            check_balance(latex)
+            pages.append(f"% {case['id']}\n{latex}\n")
+    assert "".join(pages) == tex
