@@ -34,6 +34,9 @@ MOST_LIGHT = 120
 MOST_SUMS = 8
 """Most arrays whose sums may be missing as factors."""
 
+LARGEST_WHOLE = 1000
+"""Largest number that may be missing or too much by itself."""
+
 LARGEST_RATIO = 24
 """Largest numerator and denominator of a number that may be missing."""
 
@@ -73,6 +76,7 @@ def _ratios(numbers: Numbers) -> dict[Any, Fraction]:
     """The fractions with small numerators and denominators, by what they are among some numbers."""
     counts = range(1, LARGEST_RATIO + 1)
     fractions = {Fraction(sign * a, b) for a in counts for b in counts for sign in (-1, 1)}
+    fractions |= {Fraction(sign * n) ** power for n in range(1, LARGEST_WHOLE + 1) for sign in (-1, 1) for power in (-1, 1)}
     return {numbers.from_fraction(fraction): fraction for fraction in sorted(fractions)}
 
 

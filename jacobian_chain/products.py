@@ -106,7 +106,7 @@ class Products(Calls):
 
     def is_ones(self, index: int) -> bool:
         node = self.nodes[index]
-        return node.kind in ("name", "number") and node.value[:1] == BOLD_ONE
+        return node.kind in ("name", "number") and node.value.partition("_")[0] == BOLD_ONE
 
     def is_applied(self, before: tuple[str, Outcome, int, int], index: int) -> bool:
         """Whether brackets behind a value hold its arguments, as in ``y(x)``."""

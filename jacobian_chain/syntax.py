@@ -803,7 +803,8 @@ class _Parser:
         tokens = self.tokens
         before = self.nodes[self.operands[-1]]
         function_ahead = False
-        is_ones = self.in_answer and tokens.values[i] == "1" and before.kind == "name"  # as in b 1ᵀ
+        is_ones = self.in_answer and tokens.values[i] == "1"  # as in b 1ᵀ, 2 1[z > 0]
+        is_ones = is_ones and (before.kind == "name" or tokens.kinds[i + 1 : i + 2] in (["["], ["index"]))
         if tokens.kinds[i] == "number" and before.kind in ("name", "number") and not (is_ones or self.is_row_of_ones(i)):
             hint = f"a number stands before what it multiplies; an index is written {before.value}_{_text(tokens, i)}"
             if before.kind == "number":
