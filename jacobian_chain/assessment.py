@@ -45,6 +45,9 @@ TRIES = 16
 POINTS = 12
 """At how many real points two sides have to agree where the field calls them different; kinks need points on both sides."""
 
+SCALES = (1, 1, 1, 20)
+"""Times which points are taken, one after the other: large values may lie beyond kinks that others do not reach."""
+
 DIGITS = 50
 CLOSE, CLOSER = 1e-9, 1e-40
 """Largest relative errors of floats, and of so many digits."""
@@ -82,7 +85,7 @@ class Exercise:
         """A real point, None if none is found."""
         if (seed, in_digits) not in self._points:
             try:
-                self._points[seed, in_digits] = draw(self.small, seed, precise(DIGITS) if in_digits else FLOATS)
+                self._points[seed, in_digits] = draw(self.small, seed, precise(DIGITS) if in_digits else FLOATS, SCALES[seed % len(SCALES)])
             except (ChainError, ArithmeticError):
                 self._points[seed, in_digits] = None
         return self._points[seed, in_digits]
@@ -190,6 +193,8 @@ class _Assessment:
         self.pieces = find_pieces(solution, inquiry, self.notes)
         self.appraisers: dict[tuple[object, ...], Appraiser] = {}
         self.ambiguous: set[str] = set()
+        self.unsure = False
+        self.doubt = "no point was found where both sides are defined"
         self.has_atoms = bool(solution.atoms) or any(node.kind == "layer_jacobian" for node in solution.formulas.nodes)
         nodes = solution.formulas.nodes
         self.has_models = self.exercise.has_models or any(node.kind in ("apply", "call", "norm", "bars", "power") for node in nodes)
@@ -212,6 +217,7 @@ class _Assessment:
             findings.append(Finding("other-layout", "the whole answer", None, message, self.expected()))
         elif undecided:
             verdict = "undecided"
+            self.notes.setdefault(self.doubt)
         else:
             verdict = "wrong"
             findings += self.diagnose(setting)
@@ -353,6 +359,7 @@ class _Assessment:
 
     def agree_numerically(self, setting: Setting, piece: Piece, variable: int) -> bool:
         """Whether a block is right at real points, in floats and then in many digits."""
+        seen: dict[int, set[bool]] = {}
         for in_digits in (False, True):
             agreed = 0
             for seed in range(POINTS):
@@ -367,10 +374,15 @@ class _Assessment:
                 except ArithmeticError:
                     continue
                 agreed += any(map(any, world.total(self.inquiry.of, variable, self.inquiry.held(variable))))  # zeros say nothing
+                for kink, sides in world.sides_of_kinks(self.inquiry.of).items():
+                    seen.setdefault(kink, set()).update(sides)
                 if in_digits and agreed == WORLDS:
                     break
-            if not agreed:
+            if not agreed or any(len(sides) < 2 for sides in seen.values()):
                 self.unsure = True
+                self.doubt = (
+                    "no real point was found to compare at" if not agreed else "equal where it was tried, on one side of a kink only"
+                )
                 return False
         self.unsure = False
         return True

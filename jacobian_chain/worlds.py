@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 from jacobian_chain import dense
 from jacobian_chain.arrays import Arrays
-from jacobian_chain.dense import Dense, Numbers
+from jacobian_chain.dense import ELEMENTWISE, Dense, DomainError, Numbers
 from jacobian_chain.elementary import Elementary, Word
 from jacobian_chain.errors import ChainError, UnsupportedError
 from jacobian_chain.numeric import Opaque, evaluate, evaluate_tape, size_of, symbols_of
@@ -122,6 +122,21 @@ class World:
             for text in (*texts, *(f"{one}*{other}" for one in plain for other in plain)):
                 self._words.setdefault(self.size(text), text)
         return self._words.get(number, str(number)).replace(SHRUNK, "")
+
+    def sides_of_kinks(self, of: int) -> dict[int, set[bool]]:
+        """For every step on which ``of`` depends and that has a kink, on which sides of it this point is: above zero or not."""
+        above = self.numbers.is_positive
+        found = {of}
+        sides: dict[int, set[bool]] = {}
+        for value in range(of, self.tape.leaves - 1, -1):
+            step = self.tape.steps[value - self.tape.leaves]
+            if value not in found:
+                continue
+            found.update(step.inputs)
+            name = step.name if step.operation == "apply" else ""
+            if step.operation == "norm1" or (name in ELEMENTWISE and ELEMENTWISE[name].kink):
+                sides[value] = {above(entry) for row in self.values[step.inputs[0]] for entry in row}
+        return sides
 
     # --- functions and layers at any place ---
 
@@ -361,7 +376,7 @@ def shrink(tape: Tape) -> Tape:
     return replace(tape, shapes=tuple(Shape(rename(rows), rename(columns)) for rows, columns in tape.shapes))
 
 
-def draw(tape: Tape, seed: int, numbers: Numbers = RESIDUES) -> World:
+def draw(tape: Tape, seed: int, numbers: Numbers = RESIDUES, scale: int = 1) -> World:
     """A world at a random point, always the same for one seed.
 
     Of residues, different symbols get different sizes as far as there are, others for the next seed, and no size that the text itself
@@ -369,7 +384,14 @@ def draw(tape: Tape, seed: int, numbers: Numbers = RESIDUES) -> World:
     coefficients, at random places: what holds for these and not for every smooth map, such as a fourth derivative of zero, does not
     occur in answers. Of other numbers it is a point of :func:`jacobian_chain.verification.sample`, in the domain and far from kinks.
 
+    Args:
+        tape: the composition.
+        seed: chooses the point.
+        numbers: what is computed with.
+        scale: times which the leaves of a real point are taken, to see what only large values show.
+
     Raises:
+        ArithmeticError: the composition is not defined at a real point that was scaled.
         ChainError: no point was found, or the text takes roots of numbers that have none among the residues.
 
     >>> from jacobian_chain.errors import Source
@@ -381,7 +403,12 @@ def draw(tape: Tape, seed: int, numbers: Numbers = RESIDUES) -> World:
     if numbers is not RESIDUES:
         opaque = Opaque(seed)
         point = sample(tape, seed, opaque)
-        return World(tape, numbers, point.sizes, evaluate_tape(tape, point.leaves, point.sizes, numbers, opaque), opaque)
+        kept = {value for value, fact in tape.facts if fact.startswith("label")}
+        leaves = {leaf: value if leaf in kept else dense.scale(Fraction(scale), value) for leaf, value in point.leaves.items()}
+        values = evaluate_tape(tape, leaves, point.sizes, numbers, opaque)
+        if not all(numbers.is_finite(entry) for value in values for row in value for entry in row):
+            raise DomainError("a value is not finite")
+        return World(tape, numbers, point.sizes, values, opaque)
     rng = random.Random(f"world {seed}")
     opaque = Opaque(seed, polynomial=True)
     missed: ArithmeticError | None = None

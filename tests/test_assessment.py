@@ -192,6 +192,17 @@ def test_what_rests_on_numbers_says_so() -> None:
     assert check("y = sum(relu(z)); z: n", r"\mathbb{1}[z < 0]", wrt="z").verdict == "wrong"
 
 
+def test_both_sides_of_a_kink_have_to_be_seen() -> None:
+    far = "y = relu(w x + 10); w: scalar; x: scalar"
+    assert check(far, "x", wrt="w").verdict == "wrong"
+    assert check(far, r"x \mathbb{1}[w x + 10 > 0]", wrt="w")
+    never = check("y = relu(exp(x)); x: scalar", "exp(x)", wrt="x")
+    assert (never.verdict, never.findings) == ("undecided", ())
+    assert any("one side of a kink" in note for note in never.notes)
+    switched = "L = (y - relu(w^T x + b))^2; w: n; x: n; y: scalar; b: scalar"
+    assert check(switched, "-2 (y - relu(w^T x + b)) x", wrt="w").verdict == "wrong"
+
+
 def test_facts_are_part_of_the_model() -> None:
     labelled = "L = CE(softmax(z), y); z: n; y: n"
     assert check(labelled, r"\mathrm{softmax}(z) - y", wrt="z")
