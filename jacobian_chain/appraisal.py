@@ -7,6 +7,7 @@ setting chooses, and where none does, a :class:`MisfitError` says which product 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -30,6 +31,9 @@ MAX_ENTRIES = 20_000
 
 MAX_WORK = 2_000_000
 """How many multiplications one appraisal may take."""
+
+MAX_TERMS = 2_000
+"""Most terms of a sum over an index."""
 
 MAX_NESTED = 8
 """How deep sums over indices may stand in each other."""
@@ -265,7 +269,7 @@ class Appraiser:
         self._ranges: dict[str, int] = {}
         self._wanted: tuple[int, tuple[int, int]] | None = None
         self._depth = 0
-        self._work = 0
+        self.work = 0
         self._numpy = "numpy" in setting.readings
 
     def value(self, root: int, shape: tuple[int, int] | None = None) -> Dense:
@@ -280,7 +284,7 @@ class Appraiser:
             ArithmeticError: it is not defined at this point.
             LimitError: it is too large.
         """
-        self._work = 0
+        self.work = 0
         self._catch_up()
         self._wanted = None if shape is None else (self._keys[root], shape)
         if self._nodes[self._stripped(root)[1]].kind == "components":  # whose shape may be the one that is wanted
@@ -403,8 +407,8 @@ class Appraiser:
         return value
 
     def _spend(self, work: int) -> None:
-        self._work += work
-        if self._work > MAX_WORK:
+        self.work += work
+        if self.work > MAX_WORK:
             raise LimitError(f"the answer takes more than {MAX_WORK:,} multiplications")
 
     def _note(self, text: str) -> None:
@@ -417,9 +421,12 @@ class Appraiser:
 
     def _size_of(self, at: int, text: object) -> int:
         try:
-            return self.world.size(str(text))
+            size = self.world.size(str(text))
         except KeyError as error:
             raise MisfitError(at, f"the composition has no size {text}") from error
+        if size < 1:
+            raise MisfitError(at, "an array has at least one entry")
+        return size
 
     def _number(self, value: Fraction | int) -> Dense:
         return [[self._numbers.from_fraction(Fraction(value))]]
@@ -948,10 +955,14 @@ class Appraiser:
         return [[dense.trace(self._square(at, node, "a trace"))]]
 
     def _det(self, at: int, node: Expression, _direction: str) -> Dense:
-        return [[dense.det(self._square(at, node, "a determinant"), self._numbers)]]
+        value = self._square(at, node, "a determinant")
+        self._spend(len(value) ** 3)
+        return [[dense.det(value, self._numbers)]]
 
     def _logdet(self, at: int, node: Expression, _direction: str) -> Dense:
-        return [[dense.logdet(self._square(at, node, "a determinant"), self._numbers)]]
+        value = self._square(at, node, "a determinant")
+        self._spend(len(value) ** 3)
+        return [[dense.logdet(value, self._numbers)]]
 
     def _squares(self, at: int, node: Expression, _direction: str) -> Dense:
         return [[_sum_of_squares(self._closed(at, node))]]
@@ -1084,14 +1095,18 @@ class Appraiser:
         body = node.args[0]
         name = str(name)
         used = name in self._free[body]
-        first, last = self._bound(low), self._bound(high)
-        if first is None or last is None:
-            size = self._range(body, name) if used else None
-            if size is None:
-                raise MisfitError(at, f"nothing tells what the index {name} runs over", [body], hint="write where the sum begins and ends")
-            first, last = 1, size
+        size = self._range(body, name) if used else None
+        first, last = self._bound(low, size), self._bound(high, size)
+        last = size if last is None and not high else last
+        if last is None or (first is None and low):
+            raise MisfitError(at, f"nothing tells what the index {name} runs over", [body], hint="write where the sum begins and ends")
+        first = 1 if first is None else first
+        if first == 0 and size is not None and last == size - 1:
+            first, last = 1, size  # counted from zero
         count = max(last - first + 1, 0)
-        _limit(count)
+        if count > MAX_TERMS:
+            raise LimitError(f"a sum of {count:,} terms is not computed; the limit is {MAX_TERMS:,}")
+        self._spend(10 * count)
         if not used:
             return _scaled(self._number(count), self._value(body))
         total: Value | None = None
@@ -1102,16 +1117,22 @@ class Appraiser:
                 total = value if total is None else self._plus(at, (body, body), total, value)
         return self._number(0) if total is None else total
 
-    def _bound(self, text: object) -> int | None:
-        """Where a sum over an index begins or ends; None where that is not written, or not a size of the composition."""
-        if isinstance(text, int | Fraction):
-            return int(text)
-        if not text:
+    def _bound(self, text: object, size: int | None) -> int | None:
+        """Where a sum over an index begins or ends, None where that is not known: a number, or a size with a number added.
+
+        A letter that is no size, such as N, stands for what the index runs over.
+        """
+        match = re.fullmatch(r"(.+?)(?:([+-])([0-9]+))?", str(text).replace(" ", ""))
+        if match is None:
             return None
         try:
-            return self.world.size(str(text))
-        except (KeyError, ValueError):
-            return None
+            start = self.world.size(match[1])
+        except KeyError:
+            if size is None:
+                return None
+            self._note(f"{match[1]} is read as the last of the index")
+            start = size
+        return start + (int(f"{match[2]}{match[3]}") if match[2] else 0)
 
     def _components(self, at: int, node: Expression) -> Value:
         """The array of all entries; a number instead of an index stands for itself alone."""

@@ -9,23 +9,24 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from fractions import Fraction
 from functools import partial
 from operator import eq
 from typing import NamedTuple
 
 from jacobian_chain import dense
 from jacobian_chain.appraisal import Appraiser, MisfitError
-from jacobian_chain.dense import FLOATS, Dense, DomainError, precise
-from jacobian_chain.errors import ChainError, LimitError, Source
+from jacobian_chain.dense import ELEMENTWISE, FLOATS, Dense, DomainError, precise
+from jacobian_chain.errors import ChainError, LimitError, Place, ReadingError, Source
 from jacobian_chain.explanation import explain
-from jacobian_chain.expressions import Setting, Solution, Statement
+from jacobian_chain.expressions import Expression, Setting, Solution, Statement
 from jacobian_chain.glossary import Scope
 from jacobian_chain.layout import LAYOUTS, MIXED, Layout
 from jacobian_chain.residues import PRIME
 from jacobian_chain.solution import read_solution
 from jacobian_chain.tape import Tape
 from jacobian_chain.transcription import write_latex, write_text
-from jacobian_chain.trials import Trial
+from jacobian_chain.trials import Trial, parts_of
 from jacobian_chain.verdict import Finding, Span, Verdict
 from jacobian_chain.verification import arrange
 from jacobian_chain.worlds import World, draw, shrink
@@ -42,11 +43,17 @@ WORLDS = 2
 TRIES = 16
 """How many worlds are drawn to find those where an answer is defined."""
 
+MAX_EXPLAINED, MAX_REPEATED = 800, 20_000
+"""Most parts of an answer in which mistakes are looked for, and most multiplications that it takes: it is evaluated many times."""
+
 POINTS = 12
 """At how many real points two sides have to agree where the field calls them different; kinks need points on both sides."""
 
-SCALES = (1, 1, 1, 20)
-"""Times which points are taken, one after the other: large values may lie beyond kinks that others do not reach."""
+KINKED_POINTS = 96
+"""The same where there are kinks: sign(k - u) and sign(k - 3/2 u) are mostly equal."""
+
+SCALES = (Fraction(1), Fraction(1), Fraction(20), Fraction(1), Fraction(1, 64), Fraction(1), Fraction(1), Fraction(1))
+"""Times which points are taken, one after the other: beyond kinks that others do not reach, and close to those at zero."""
 
 DIGITS = 50
 CLOSE, CLOSER = 1e-9, 1e-40
@@ -68,9 +75,11 @@ class Exercise:
         self._worlds: dict[int, World | None] = {}
         self._points: dict[tuple[int, bool], World | None] = {}
         self.expected: dict[tuple[int, int, str, tuple[str, ...]], str | None] = {}  # right blocks that were written and read back
-        self.has_models = any(
-            step.operation not in RATIONAL or (step.operation == "power" and step.coefficients[0].denominator > 1) for step in tape.steps
+        self.has_roots = any(
+            step.operation == "layernorm" or (step.operation == "power" and step.coefficients[0].denominator > 1) for step in tape.steps
         )
+        self.has_kinks = any(step.operation == "norm1" or is_kinked(step.name) for step in tape.steps)
+        self.has_models = self.has_roots or any(step.operation not in RATIONAL for step in tape.steps)
 
     def world(self, seed: int) -> World | None:
         """A point of the field, None if the composition is not defined there."""
@@ -163,7 +172,9 @@ def assess(
         raise LimitError(f"the answer has {len(source.text):,} characters; the limit is {MAX_CHARACTERS:,}")
     scope = inquiry.exercise.scope(inquiry.of, inquiry.variables)
     solution = read_solution(source, scope, where)
-    verdict = _Assessment(inquiry, source, where, solution, write_expected).verdict(reveal)
+    assessment = _Assessment(inquiry, source, where, solution, write_expected)
+    assessment.refuse_question()
+    verdict = assessment.verdict(reveal)
     if verdict.verdict == "correct" or not solution.has_wide_functions:
         return verdict
     narrow = _Assessment(inquiry, source, where, read_solution(source, scope, where, narrow=True), write_expected)
@@ -197,7 +208,25 @@ class _Assessment:
         self.doubt = "no point was found where both sides are defined"
         self.has_atoms = bool(solution.atoms) or any(node.kind == "layer_jacobian" for node in solution.formulas.nodes)
         nodes = solution.formulas.nodes
+        self.has_roots = self.exercise.has_roots or any(map(takes_root, nodes))
+        self.has_kinks = self.exercise.has_kinks or any(map(has_kink, nodes))
         self.has_models = self.exercise.has_models or any(node.kind in ("apply", "call", "norm", "bars", "power") for node in nodes)
+
+    def refuse_question(self) -> None:
+        """Refuse an answer that is the derivative asked for, and not what it is: but of an opaque layer there is nothing more to say."""
+        nodes = self.solution.formulas.nodes
+        step = self.solution.tape.step(self.inquiry.of)
+        for piece, variable in zip(self.pieces, self.inquiry.variables, strict=True):
+            if piece is None or (step is not None and step.operation == "layer" and variable in step.inputs):
+                continue
+            root = piece.root
+            while nodes[root].kind in ("transpose", "name"):
+                root = nodes[root].args[0]
+            atom = self.solution.atoms[int(str(nodes[root].value))] if nodes[root].kind == "derivative" else None
+            if atom is not None and atom.of == self.inquiry.of and atom.by == (variable,):
+                start, end = self.span(piece) or (0, len(self.source.text))
+                place = Place(self.source, start, end)
+                raise ReadingError("this only repeats the question", place, "write what the derivative is equal to")
 
     # --- the verdict ---
 
@@ -353,16 +382,31 @@ class _Assessment:
                 continue
             agreed += 1
             if agreed == WORLDS:
-                return True
+                return not self.has_roots or self.has_signs(setting, piece, variable)
         self.unsure = True
         return False
+
+    def has_signs(self, setting: Setting, piece: Piece, variable: int) -> bool:
+        """Whether a block that is right in the field is so at real points: a root in the field is either of two."""
+        for seed in range(POINTS):
+            for in_digits in (False, True):
+                world = self.exercise.point(seed, in_digits)
+                close = partial(is_close, limit=CLOSER if in_digits else CLOSE)
+                try:
+                    if world is None or self.is_equal((in_digits, seed), world, setting, piece, variable, close):
+                        break
+                except ArithmeticError:
+                    break
+            else:
+                return False
+        return True
 
     def agree_numerically(self, setting: Setting, piece: Piece, variable: int) -> bool:
         """Whether a block is right at real points, in floats and then in many digits."""
         seen: dict[int, set[bool]] = {}
         for in_digits in (False, True):
             agreed = 0
-            for seed in range(POINTS):
+            for seed in range(KINKED_POINTS if self.has_kinks else POINTS):
                 world = self.exercise.point(seed, in_digits)
                 if world is None:
                     continue
@@ -481,6 +525,11 @@ class _Assessment:
         if len(worlds) < WORLDS:
             return [Finding("other", "the whole answer", None, "this is not equal to the right answer", self.expected())]
         on_vec = piece.on_vec or self.is_on_vec(setting, piece, variable)
+        if len(self.solution.formulas.nodes) > MAX_EXPLAINED or any(
+            appraiser.work > MAX_REPEATED for appraiser in self.appraisers.values()
+        ):
+            message = "this is not equal to the right answer; it is too large to be explained"
+            return [Finding("other", "the whole answer", None, message, self.expected())]
         trial = Trial(self.solution, piece.root, setting, self.inquiry.of, variable, on_vec, worlds, part)
         findings = []
         for slip in explain(trial):
@@ -604,6 +653,24 @@ class _Assessment:
             return True
 
 
+def is_kinked(function: str) -> bool:
+    """Whether an elementwise function is not smooth."""
+    return function in ELEMENTWISE and ELEMENTWISE[function].kink
+
+
+def has_kink(node: Expression) -> bool:
+    """Whether a part of an answer jumps or has a kink."""
+    return node.kind in ("bars", "indicator") or (node.kind == "apply" and is_kinked(str(parts_of(node)[0])))
+
+
+def takes_root(node: Expression) -> bool:
+    """Whether a part of an answer takes a root."""
+    if node.kind == "power":
+        assert isinstance(node.value, tuple)
+        return bool(node.value[0].denominator > 1)
+    return node.kind in ("norm", "bars")
+
+
 def _identity(setting: Setting, has_atoms: bool) -> tuple[object, ...]:
     """What of a setting the value of a formula depends on."""
     return (setting.layout.name if has_atoms else "", setting.literal, setting.total, setting.readings)
@@ -620,12 +687,12 @@ def _entry(block: Dense, entry: Sequence[int]) -> Dense:
 
 
 def is_close(a: Dense, b: Dense, limit: float) -> bool:
-    """Whether two arrays of one shape differ by less than ``limit`` times the largest entry of the first."""
+    """Whether two arrays of one shape differ by less than ``limit`` times the largest entry of the first, if that is no mere rounding."""
     if dense.size(a) != dense.size(b):
         return False
     top = max(abs(entry) for row in a for entry in row)
     pairs = zip(itertools.chain(*a), itertools.chain(*b), strict=True)
-    return all(abs(one - other) <= limit * (top or 1) for one, other in pairs)
+    return all(abs(one - other) <= limit * (top if top > limit else 1) for one, other in pairs)
 
 
 def find_pieces(solution: Solution, inquiry: Inquiry, notes: dict[str, None]) -> tuple[Piece | None, ...]:
@@ -642,6 +709,8 @@ def find_pieces(solution: Solution, inquiry: Inquiry, notes: dict[str, None]) ->
             continue
         entry = tuple(index for index in target.indices if isinstance(index, int))
         if len(target.by) == 1 and target.by[0] in variables:
+            if entry:
+                notes.setdefault("the answer gives one entry only")
             named[target.by[0]] = Piece(statement.links[-1], k, target.transposed, target.on_vec, entry)
         elif set(variables) <= set(target.by):
             cells = _cells(solution, statement.links[-1], len(target.by))

@@ -273,6 +273,8 @@ class Calls(Phrases):
         if meaning == "diag" and len(arguments) > 1:
             return self.add("call", (self.series(arguments, node),), node, ("diag", ""))
         roots = [self.formula(arg) for arg in arguments]
+        if meaning == "sum" and self.free_indices(roots[0]) and self.typed(node).startswith(("\\sum", "∑", "Σ")):
+            raise ReadingError("over which index does this sum run?", self.program.place(node), r"write \sum_i or \sum_{i=1}^{n}")
         wanted = 2 if meaning in ("kron", "CE", "outer", "dot", "crossprod") else 1
         if len(roots) != wanted:
             given = f"{len(roots)} {'is' if len(roots) == 1 else 'are'} given"

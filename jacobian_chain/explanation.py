@@ -119,6 +119,8 @@ class _Factors:
         return self.view.add("number", (), fraction)
 
     def _constant(self, node: int, fraction: Fraction) -> Factor:
+        if fraction == 1:  # the field knows roots up to their sign, real points tell them apart
+            return Factor(node, ("sign",), "a root loses the sign: this is right only where what it is taken of has one sign")
         if fraction == -1:
             return Factor(node, ("sign",), "the sign is wrong")
         kinds = ("sign", "constant-factor") if fraction < 0 else ("constant-factor",)
@@ -129,7 +131,9 @@ class _Factors:
         if self._powers is None:
             view, tape = self.view, self.view.trial.solution.tape
             sizes = {size for shape in tape.shapes for size in shape if not size.isdecimal()}
-            bases = [(view.add("size", (), size), "constant-factor") for size in sorted(sizes)]
+            nodes = [view.add("size", (), size) for size in sorted(sizes)]
+            nodes += [view.product(*pair) for pair in itertools.combinations(nodes[:4], 2)]
+            bases = [(node, "constant-factor") for node in nodes]
             bases += [(node, "missing-factor") for node in view.material() if view.shape(node) == (1, 1)]
             inside = [value for value in view.trial.inside if not tape.names[value] and value != view.trial.by]
             further = [view.value(value) for value in inside if tape.shapes[value] == SCALAR][:MOST_VALUES]

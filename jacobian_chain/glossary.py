@@ -186,9 +186,10 @@ class Glossary:
             return "identity", name.suffix if name.base in ("I", "Id") else ""
         if key[:1] == BOLD_ONE:
             size = key[2:]
-            if re.search("[<>=]", size):
-                return None
-            return "ones", size if self.is_size(size) else ""
+            if not size or self.is_size(size):
+                return "ones", size
+            sides = re.split("[,×]|times", size)
+            return ("filled", ("ones", *sides)) if len(sides) == 2 and all(map(self.is_size, sides)) else None
         if key in scope.sizes:
             return "size", key
         if key == "π":

@@ -14,6 +14,9 @@ from typing import NamedTuple
 from jacobian_chain.errors import LimitError, Place, ReadingError, Source, suggest
 from jacobian_chain.expressions import Expressions
 
+MAX_DIGITS = 40
+"""Most characters of a number."""
+
 MAX_CODE = 5_000
 """Longest line of code that is read."""
 
@@ -98,8 +101,13 @@ class _Reader:
             name = self.bound_name(statement)
             if not name or not isinstance(statement, ast.Assign | ast.AugAssign):
                 raise ReadingError("expected an expression, or name = expression", self.place(statement))
-            self.bound[name] = self.formula(statement.value)
-            found.append((name, self.bound[name]))
+            root = self.formula(statement.value)
+            if isinstance(statement, ast.AugAssign) and name in self.bound:
+                start, end = self.span(statement)
+                root = self.formulas.add("sum", (self.bound[name], root), (1, 1), start, end)
+                found = [(other, bound) for other, bound in found if other != name]  # a sum under way claims nothing
+            self.bound[name] = root
+            found.append((name, root))
         if not found:
             raise ReadingError("the answer is empty", Place(self.source, 0, 0))
         return found
@@ -178,7 +186,7 @@ class _Reader:
         if name:
             return self.bound[name] if name in self.bound else self.words.find(name.replace(_LAMBDA, "lambda"), *self.span(node))
         if isinstance(node, ast.Constant) and isinstance(node.value, int | float) and not isinstance(node.value, bool):
-            return self.add("number", (), node, Fraction(repr(node.value)))
+            return self.add("number", (), node, self.number(node))
         if isinstance(node, ast.Attribute) and node.attr in ("T", "mT"):
             return self.add("transpose", args, node)
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
@@ -233,6 +241,8 @@ class _Reader:
                 break
         if not isinstance(node, ast.Constant) or not isinstance(node.value, int | float) or isinstance(node.value, bool):
             raise ReadingError("expected a number", self.place(node))
+        if abs(node.value) == float("inf") or len(repr(node.value)) > MAX_DIGITS:
+            raise ReadingError("this number is too long", self.place(node), f"up to {MAX_DIGITS} digits")
         return sign * Fraction(repr(node.value))
 
     def compare(self, node: ast.Compare, args: list[int]) -> int:
@@ -255,6 +265,11 @@ class _Reader:
             return self.add("size", (), node, size)
         if not args:
             raise ReadingError(f"{name} has no arguments that can be read", self.place(node))
+        extra = node.args[_most_arguments(name) - is_method :]
+        if extra:
+            raise ReadingError(f"{name} is not read with so many arguments", self.place(extra[0]))
+        if name in ("power", "pow") and len(node.args) == 2 - is_method:
+            return self.add("power", args, node, (self.number(node.args[-1]), True))
         if name in PRODUCTS and len(args) == 2:
             return self.add("product", args, node, ("@",))
         if name in _BINARY and len(args) == 2:
@@ -297,6 +312,13 @@ class _Reader:
         if axis not in (0, 1, -1, -2):
             raise ReadingError("expected the axis 0 or 1", self.place(given[0]))
         return "columns" if axis in (0, -2) else "rows"
+
+
+def _most_arguments(name: str) -> int:
+    """How many arguments by position a function is read with, the array of a method among them."""
+    if name in ("asarray", "array", "astype", "reshape", "transpose", "inv", "diag", "permute"):
+        return MAX_DIGITS  # what follows the array only says how it is kept
+    return 2 if name in (*PRODUCTS, *REDUCTIONS, *_BINARY, "outer", "kron", "maximum", "max", "power", "pow") else 1
 
 
 _LAMBDA = "lambd_"

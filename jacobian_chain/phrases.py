@@ -163,8 +163,20 @@ class Phrases(Glossary, ABC):
     def build_name(self, _index: int, node: Node) -> Outcome:
         name = self.spelling(node)
         if self.is_big(name) and (name.suffix or node.kind == "name"):
-            return _big(name.suffix)._replace(multiplies=name.base in ("prod", "Π"))
+            big = self.limits(name.suffix, node)._replace(multiplies=name.base in ("prod", "Π"))
+            return big._replace(high=name.upper) if name.upper else big
         return None
+
+    def limits(self, below: str, node: Node) -> Big:
+        """The index and where it begins, from what stands below a sum sign."""
+        match = re.fullmatch(r"([a-zα-ωℓ]'?)(?:=(.+))?", below)
+        both = re.fullmatch(r"([a-z]'?),?([a-z]'?)", below)
+        if both is not None and both[1] != both[2]:
+            return Big(f"{both[1]},{both[2]}", "", "")
+        if below and match is None:
+            message = f"what does the sum over {below} run over?"
+            raise ReadingError(message, self.program.place(node), r"write \sum_{i=1}^{n} with one index, or two sums for two indices")
+        return Big(match[1], match[2] or "", "") if match else Big("", "", "")
 
     def read_name(self, node: Node) -> int:
         """A name that stands by itself."""
@@ -543,9 +555,3 @@ def _continues(kind: str, first: Node) -> bool:
     if kind == "elementwise":
         return first.kind == "elementwise"
     return first.kind in ("add", "subtract")
-
-
-def _big(below: str) -> Big:
-    """The index and limits below a sum sign."""
-    match = re.fullmatch(r"([a-zα-ω]'?)(?:=(.+))?", below)
-    return Big(match[1], match[2] or "", "") if match else Big("", "", "")

@@ -6,12 +6,15 @@ import re
 from collections.abc import Sequence
 
 from jacobian_chain.calls import Calls
-from jacobian_chain.errors import ReadingError, UnsupportedError
+from jacobian_chain.errors import LimitError, ReadingError, UnsupportedError
 from jacobian_chain.glossary import resuffix
 from jacobian_chain.names import read_key
 from jacobian_chain.phrases import Big, Compare, Differential, Operator, Outcome
 from jacobian_chain.syntax import BOLD_ONE, Node
 from jacobian_chain.tokens import Spelling, spell, split_names
+
+MAX_SUMS = 8
+"""Most sums over an index in one product."""
 
 MAX_STEPS = 100
 """Most values of an index over which names run, as in Σ_t with h^{(t)}."""
@@ -213,9 +216,15 @@ class Products(Calls):
         """What a sum over an index adds up: an index of entries, or of names such as h^{(t)}."""
         if not items:
             raise ReadingError("there is nothing to add up", self.program.place(node))
+        if sum(isinstance(self.outcomes[item], Big) for _, item in items) > MAX_SUMS:
+            raise LimitError(f"more than {MAX_SUMS} sums in each other are not read")
         if not big.letter and not big.multiplies:
             rest = self.multiply([("", items[0][1]), *items[1:]], node)
-            return self.add("call", (self.force(rest, items[0][1]),), node, ("sum", ""))
+            body = self.force(rest, items[0][1])
+            free = self.free_indices(body)
+            if free or big.high:
+                raise ReadingError("over which index does this sum run?", self.program.place(node), r"write \sum_i or \sum_{i=1}^{n}")
+            return self.add("call", (body,), node, ("sum", ""))
         names = self.stepping_names(big.letter, items)
         if names:
             return self.add_up_names(big, items, names, node)
@@ -223,7 +232,21 @@ class Products(Calls):
             raise UnsupportedError("a product over an index cannot be read", self.program.place(node), "write its factors out")
         rest = self.multiply([("", items[0][1]), *items[1:]], node)
         body = self.force(rest, items[0][1])
-        return self.add("indexed_sum", (body,), node, (big.letter, big.low, big.high))
+        for text in (big.low, big.high):
+            self.check_limit(text, body, node)
+        for letter in big.letter.split(",")[::-1]:
+            body = self.add("indexed_sum", (body,), node, (letter, big.low, big.high))
+        return body
+
+    def check_limit(self, text: str, body: int, node: Node) -> None:
+        """Refuse a limit of a sum that is no number, size or letter for one, with a number added."""
+        match = re.fullmatch(r"(.*?)(?:[+-][0-9]{1,6})?", text.replace(" ", ""))
+        start = "" if match is None else match[1]
+        form = re.fullmatch(r"[A-Za-z](?:_\{?\w+\}?)?", start)
+        is_letter = form is not None and start not in self.free_indices(body) and not self.find_name(spell(start))
+        if text and not start.isdecimal() and start not in self.scope.sizes and not is_letter:
+            hint = "write a number or a size of the composition"
+            raise ReadingError(f"a sum cannot begin or end at {text}", self.program.place(node), hint)
 
     def stepping_names(self, index: str, items: Sequence[tuple[str, int]]) -> list[Spelling]:
         """Names under a sum that its index makes names of the composition: h^{(t-1)} where h1, h2, … are there."""
@@ -253,13 +276,22 @@ class Products(Calls):
         root = self.meanings.get(key)
         return None if root is None else self.formulas.nodes[root].args[0] if self.formulas.nodes[root].args else root
 
+    def limit(self, text: str, default: int, last: int, node: Node) -> int:
+        """A limit of a sum over names: a number, or a letter such as T, which stands for the last one, with a number added."""
+        if not text:
+            return default
+        match = re.fullmatch(r"([0-9]{1,6}|[A-Za-z]|)(?:([+-])([0-9]{1,6}))?", text.replace(" ", ""))
+        if match is None:
+            raise ReadingError(f"a sum cannot begin or end at {text}", self.program.place(node), "write numbers, as in \\sum_{t=1}^{2}")
+        start = int(match[1]) if match[1].isdecimal() else last
+        return start + (int(f"{match[2]}{match[3]}") if match[2] else 0)
+
     def add_up_names(self, big: Big, items: Sequence[tuple[str, int]], names: Sequence[Spelling], node: Node) -> int:
         """A sum whose index is part of names, written out."""
         numbers = [k for k in range(MAX_STEPS) if all(self.steps_to(name, big.letter, k) is not None for name in names)]
-        if big.low.isdecimal():
-            numbers = [k for k in numbers if k >= int(big.low)]
-        if big.high.isdecimal():
-            numbers = [k for k in numbers if k <= int(big.high)]
+        if numbers:
+            low, high = self.limit(big.low, numbers[0], numbers[-1], node), self.limit(big.high, numbers[-1], numbers[-1], node)
+            numbers = [k for k in numbers if low <= k <= high]
         computed = [k for k in numbers if all((self.steps_to(name, big.letter, k) or 0) >= self.tape.leaves for name in names)]
         plain = [name for name in names if re.fullmatch(r"[a-z]", name.suffix + name.upper)]
         if not big.low and plain and all(self.steps_to(name, big.letter, k) is not None for name in plain for k in numbers):
@@ -267,12 +299,12 @@ class Products(Calls):
             numbers = started or computed or numbers
         if not numbers:
             raise ReadingError(f"what does the index {big.letter} run over?", self.program.place(node))
-        low = min(self.low_of(index) for _, index in items)
+        first = min(self.low_of(index) for _, index in items)
         roots = []
         for number in numbers:
             self.steps = {big.letter: number}
             try:
-                self.build_all(low, max(index for _, index in items))
+                self.build_all(first, max(index for _, index in items))
                 rest = self.multiply([("", items[0][1]), *items[1:]], node)
                 roots.append(self.force(rest, items[0][1]))
             finally:

@@ -55,12 +55,17 @@ def read_solution(source: Source, scope: Scope, where: Sequence[str] = (), narro
 class _Reader(Products):
     """Reads the lines of ``--where`` and the answer into one list of formulas."""
 
+    def __init__(self, scope: Scope, narrow: bool) -> None:
+        super().__init__(scope, narrow)
+        self.multiples: dict[int, ReadingError] = {}  # left sides such as 2 dL/dW, which the last line cannot have
+
     def read_where(self, line: str) -> None:
         """Bind the name left of the first '=' to what stands right of it."""
         source = Source(line, "--where")
         head, sign, body = line.partition("=")
         if not sign or not head.strip() or not body.strip():
             raise ReadingError("expected name = meaning", Place(source, 0, max(1, len(line))), "write delta_2 = dL/dz2, or h_t = h2")
+        head = head.rstrip().removesuffix(":")
         name = self.name_alias(head, source)
         function = self.lone_function(body)
         if function:
@@ -119,6 +124,9 @@ class _Reader(Products):
         self.spellings = {value: name for value, name in self.spellings.items() if name.key in present}
         self.called = {function: name for function, name in self.called.items() if name.key in present}
         done = {k: self.read_chain(program, chains[k]) for k in self.order(program, chains)}
+        multiple = self.multiples.get(chains[-1].links[0].root)
+        if multiple is not None:
+            raise multiple
         return self.finish(source.text, tuple(done[k] for k in range(len(chains))))
 
     def parse(self, notices: list[Notice]) -> tuple[Program, tuple[Chain, ...]]:
@@ -230,6 +238,8 @@ class _Reader(Products):
         free = self.free_indices(root)
         if not free:
             return root
+        if set(free) <= set("ijkl"):
+            free.sort()  # the first is that of rows, wherever it stands
         if len(free) > 2:
             node = self.formulas.nodes[root]
             place = Place(self.source, max(node.start, 0), max(node.end, 1))
@@ -273,12 +283,29 @@ class _Reader(Products):
         atom = self.atoms[number]
         return Target(atom.of, atom.by, transposed, atom.on_vec)
 
+    def is_multiple(self, root: int) -> bool:
+        """Whether a formula is the derivative that is asked for, with a sign or number before it."""
+        nodes = self.formulas.nodes
+        derivatives = 0
+        stack = [root]
+        while stack:
+            node = nodes[stack.pop()]
+            if node.kind == "derivative":
+                atom = self.atoms[int(str(node.value))]
+                derivatives += atom.of == self.scope.of and bool(set(atom.by) & set(self.scope.by))
+            elif node.kind not in ("negate", "product", "fraction", "number"):
+                return False
+            stack.extend(node.args)
+        return derivatives == 1
+
     def read_target(self, program: Program, link: Link) -> Target | None:
         """What a left side names; None, with a note, if it is nothing that can be read."""
         self.left = True
+        root = -1
         try:
             (index,) = self.resolve(program, [link])
-            target = self.target_of(self.formula(index))
+            root = self.formula(index)
+            target = self.target_of(root)
         except ReadingError as error:
             target = None
             message = f": {error.message}"
@@ -286,6 +313,10 @@ class _Reader(Products):
             message = ""
         finally:
             self.left = False
+        if target is None and root >= 0 and self.is_multiple(root):
+            hint = "write dL/dW = … with nothing else on its left"
+            message = "the left side is a multiple of the derivative that is asked for"
+            self.multiples[link.root] = ReadingError(message, program.place(link), hint)
         if target is None:
             shown = program.place(link)
             self.notes.setdefault(f"the left side {shown.source.text[shown.start : shown.end]} is taken as a mere label{message}")

@@ -51,7 +51,7 @@ class Point(NamedTuple):
 # --- sampling ---
 
 
-def sample(tape: Tape, seed: int = 0, opaque: Opaque | None = None) -> Point:
+def sample(tape: Tape, seed: int = 0, opaque: Opaque | None = None, varied: bool = False) -> Point:
     """A random point where a composition is defined and smooth.
 
     Different symbols get different small sizes as far as they go. Labels are positive and sum to one, symmetric matrices are positive
@@ -61,6 +61,7 @@ def sample(tape: Tape, seed: int = 0, opaque: Opaque | None = None) -> Point:
         tape: the composition.
         seed: chooses the point.
         opaque: the maps of unspecified functions, ``Opaque()`` unless given.
+        varied: whether sizes and signs change with the seed as much as the domain lets them.
 
     Raises:
         ChainError: no point was found; the message names the operation whose domain was missed.
@@ -76,8 +77,9 @@ def sample(tape: Tape, seed: int = 0, opaque: Opaque | None = None) -> Point:
     demands = _Demands(tape)
     missed = ""
     for attempt in range(TRIES):
-        sizes = _sizes(tape, rng, attempt >= 5)
-        leaves = _leaves(tape, sizes, rng, demands, attempt % len(MODES))
+        sizes = _sizes(tape, rng, varied or attempt >= 5)
+        positive = demands.positive if attempt or not varied else bytearray(len(tape.names))  # √x² has negative points too
+        leaves = _leaves(tape, sizes, rng, positive, demands.regular, attempt % len(MODES), varied)
         check = _Domain(MARGINS[attempt * len(MARGINS) // TRIES], attempt < TRIES // 2)
         try:
             values = evaluate_tape(tape, leaves, sizes, FLOATS, opaque, check.observe)
@@ -139,7 +141,9 @@ class _Mode(NamedTuple):
 MODES = (_Mode(16, 96, True), _Mode(8, 48, True), _Mode(16, 96, False), _Mode(4, 16, False), _Mode(64, 192, True))
 
 
-def _leaves(tape: Tape, sizes: dict[str, int], rng: random.Random, demands: _Demands, mode: int) -> dict[int, Dense]:
+def _leaves(
+    tape: Tape, sizes: dict[str, int], rng: random.Random, positive: bytearray, regular: bytearray, mode: int, varied: bool
+) -> dict[int, Dense]:
     facts: dict[int, set[str]] = {}
     for value, fact in tape.facts:
         facts.setdefault(value, set()).add(fact)
@@ -149,14 +153,16 @@ def _leaves(tape: Tape, sizes: dict[str, int], rng: random.Random, demands: _Dem
         rows, columns = size_of(shape.rows, sizes), size_of(shape.columns, sizes)
         known = facts.get(leaf, set())
         low, high, signed = MODES[mode]
-        signed = signed and not demands.positive[leaf]
+        signed = signed and not positive[leaf]
         labels = known & {"label", "label-columns", "label-rows"}
         if labels:
             by_rows = "label-rows" in labels or rows == 1
             drawn = [_label(columns if by_rows else rows, rng) for _ in range(rows if by_rows else columns)]
             leaves[leaf] = drawn if by_rows else dense.transpose(drawn)
-        elif rows == columns and ("symmetric" in known or demands.regular[leaf]):
+        elif rows == columns and ("symmetric" in known or regular[leaf]):
             leaves[leaf] = _dominant(rows, rng, "symmetric" in known, signed)
+            if varied and "symmetric" not in known and rng.random() < 0.5:
+                leaves[leaf][0] = [-entry for entry in leaves[leaf][0]]  # the determinant is negative
         else:
             leaves[leaf] = [[_entry(rng, low, high, signed) for _ in range(columns)] for _ in range(rows)]
     return leaves

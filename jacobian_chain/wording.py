@@ -7,15 +7,18 @@ People paste a formula with the words around it, write ``PTKV`` for a product of
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from jacobian_chain.errors import Notice
+from jacobian_chain.errors import Notice, Place, ReadingError, Source
 from jacobian_chain.names import CLOSING, OPENING, read_key
 from jacobian_chain.syntax import copy_tokens
 from jacobian_chain.tokens import Spelling, Tokens, spell, tokenize
 
 LONGEST_WORD = 48
 """Longest run-together word that is taken apart."""
+
+NEAR = 4
+"""How many words beside a formula may not change it."""
 
 Known = Callable[[str], bool]
 """Whether a key is a name of the problem, or of the answer."""
@@ -42,9 +45,14 @@ def find_formulas(text: str, is_known: Known) -> tuple[str, list[Notice]]:
     >>> find_formulas("dW = δ x^T where δ = yhat - y", lambda key: False)[0].split(chr(10))
     ['dW = δ x^T ', '     δ = yhat - y']
     """
+    root = _ROOT.search(text)
+    if root is not None:
+        raise _refusal(text, root.start(), root.end(), "this root is no square root", "write (x)^{1/3}")
+    text = _RELATION.sub(lambda match: (">" if match[0].strip("\\")[0] in "g≥" else "<").ljust(len(match[0])), text)
     matches = list(_MATH.finditer(text))
     outside = _MATH.sub(" ", text) if matches else ""
-    if matches and re.search(r"[A-Za-z]{2,}", outside):
+    if matches and re.search(r"[A-Za-z]{2,}|[0-9]", outside):
+        _refuse_meaning_outside(text, matches)
         kept = [" "] * len(text)
         for match in matches:
             group = next(k for k in range(1, 7) if match[k] is not None)
@@ -58,11 +66,20 @@ def find_formulas(text: str, is_known: Known) -> tuple[str, list[Notice]]:
     left_out: list[str] = []
 
     def blank(start: int, end: int) -> None:
+        near = list(re.finditer(r"[A-Za-z]+", text[start:end]))
+        before, after = text[:start].rpartition("\n")[2], text[end:].partition("\n")[0]
+        beside = [*(near[:NEAR] if before.strip(" $.,;:") else ()), *(near[-NEAR:] if after.strip(" $.,;:") else ())]
+        for word in beside:
+            if _MEANING.fullmatch(word[0]):
+                message = f"{word[0]!r} is a word that changes the formula"
+                raise _refusal(text, start + word.start(), start + word.end(), message, "write it as a formula")
         left_out.append(text[start:end].strip())
         changed[start:end] = ["\n", *" " * (end - start - 1)]
 
     for match in _TEXT.finditer(text):
         words = match[1].split()
+        if all(word.isdecimal() or is_known(_key(word)) for word in words):
+            continue
         if len(words) > 1 or (words and words[0].lower().strip(",.:;") in _LONE):
             blank(*match.span())
     for match in _ASIDE.finditer(text):
@@ -74,15 +91,56 @@ def find_formulas(text: str, is_known: Known) -> tuple[str, list[Notice]]:
         colon = len(words) > 2 and _COLON.match(text, match.end()) is not None
         if (any(is_known(_key(word)) for word in words) and not colon) or "\n" in changed[match.start() : match.end()]:
             continue
+        if len(words) == 1 and len(words[0]) < 4 and words[0].lower() in _LONE and split_word(words[0], is_known):
+            product = " ".join(words[0])
+            message = f"is {words[0]!r} a word, or the product {product}?"
+            raise _refusal(text, *match.span(), message, f"leave the word out, or write {product}")
         if words[0].lower() in _LONE or (len(words) > 1 and any(word.lower() in _LONE for word in words)):
-            blank(match.start(), _PUNCTUATION.match(text, match.end()).end())  # type: ignore[union-attr] # it matches anything
+            behind = _PUNCTUATION.match(text, match.end())
+            blank(match.start(), match.end() if behind is None else behind.end())
     notices = [Notice(f"left out as words: {'; '.join(left_out[:3])}{' …' if len(left_out) > 3 else ''}")] if left_out else []
     return "".join(changed).replace("\n\n", "\n ") if left_out else "".join(changed), notices
 
 
+def _refusal(text: str, start: int, end: int, message: str, hint: str) -> ReadingError:
+    return ReadingError(message, Place(Source(text, "answer"), start, end), hint)
+
+
+def _refuse_meaning_outside(text: str, matches: Sequence[re.Match[str]]) -> None:
+    """Refuse words, signs and numbers beside a formula in dollars that would change it."""
+    low = 0
+    for match in matches:
+        for found in (_BEFORE.search(text, low, match.start()), _AFTER.match(text, low) if low else None):
+            if found is not None and found.end() <= match.start():
+                message = f"{found[0].strip()!r} stands outside of the formula and would change it"
+                raise _refusal(text, *found.span(), message, "write all of the formula between the dollars")
+        low = match.end()
+    found = _AFTER.match(text, low)
+    if found is not None:
+        message = f"{found[0].strip()!r} stands outside of the formula and would change it"
+        raise _refusal(text, *found.span(), message, "write all of the formula between the dollars")
+
+
+_ROOT = re.compile(r"\\sqrt\s*\[\s*(?!2\s*\])")
+_RELATION = re.compile(r"\\(?:geqslant|leqslant|geq?|leq?)(?![A-Za-z])|[≥≤⩾⩽]")
+_MEANING = re.compile(
+    r"\b(?:minus|plus|times|twice|thrice|double|doubled|half|halved|negative|negated|not|or|transposed?|inverse|divided|multiplied|squared"
+    r"|two|three)\b",
+    re.IGNORECASE,
+)
+_BEFORE = re.compile(
+    r"(?:\b(?:minus|plus|times|twice|thrice|double|half|negative|not|or|transpose|inverse|by|over)\b(?:\s+(?:of|the|a))*"
+    r"|(?<=[A-Za-z:,.=])[ ]?[-−*/]|\b(?<!step )(?<!part )(?<!line )(?<!layer )(?<!question )(?<!exercise )(?<![.,(])[0-9]+)[ ]*\Z",
+    re.IGNORECASE,
+)
+_AFTER = re.compile(r"[\^'_/*]|[ ]*[+*/−][ ]*\w|[ ]+(?:times|minus|plus|or|transposed|over|divided|squared|inverse)\b", re.IGNORECASE)
+
 _BRACE = re.compile(
     r"\\(underbrace|overbrace|underset|overset|color|textcolor)\s*(?=\{)|\\(?:mkern|hskip|kern)\s*-?[0-9.]+\s*(?:mu|em|pt|ex)"
 )
+
+
+_BARE_SIGN = re.compile(r"\s*\{\s*=\s*\}")
 
 
 def _strip_labels(text: str) -> str:
@@ -98,9 +156,12 @@ def _strip_labels(text: str) -> str:
         if command.endswith(("set", "color")):  # the first group is the label
             stop = _group_end(text, end)
             changed[end:stop] = " " * (stop - end)
+            bare = _BARE_SIGN.match(text, stop)
+            if bare is not None:
+                changed[bare.start() : bare.end()] = bare[0].replace("{", " ").replace("}", " ")
         elif command:
             stop = _group_end(text, end)
-            label = re.compile(r"\s*[_^]\s*").match(text, stop)
+            label = re.compile(r"\s*_\s*" if command == "underbrace" else r"\s*\^\s*").match(text, stop)
             if label is not None and text[label.end() : label.end() + 1] == "{":
                 behind = _group_end(text, label.end())
                 changed[stop:behind] = " " * (behind - stop)
@@ -126,7 +187,7 @@ def blank_left_side(text: str, start: int) -> str | None:
     low = text.rfind("\n", 0, start) + 1
     mark = text.find("=", start)
     finish = text.find("\n", start)
-    if mark < 0 or (0 <= finish < mark) or not text[low:mark].strip():
+    if mark < 0 or text[mark - 1] in "!≠<>" or (0 <= finish < mark) or not text[low:mark].strip():
         return None
     return text[:low] + " " * (mark + 1 - low) + text[mark + 1 :]
 
@@ -354,7 +415,7 @@ def split_word(typed: str, is_known: Known) -> list[tuple[int, int]] | None:
     best: dict[int, tuple[int, int]] = {0: (0, 0)}  # position: how many names lead here, and where the last begins
     for end in places[1:]:
         for start in places:
-            if start >= end or start not in best or (start, end) == (0, len(typed)) or typed[start] in "_{}":
+            if start >= end or start not in best or (start, end) == (0, len(typed)) or typed[start] in "_{}" or typed[end - 1] == "_":
                 continue
             key = read_key(typed[start:end]) if _is_closed(typed[start:end]) else None
             count = best[start][0] + 1

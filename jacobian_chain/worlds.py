@@ -376,7 +376,7 @@ def shrink(tape: Tape) -> Tape:
     return replace(tape, shapes=tuple(Shape(rename(rows), rename(columns)) for rows, columns in tape.shapes))
 
 
-def draw(tape: Tape, seed: int, numbers: Numbers = RESIDUES, scale: int = 1) -> World:
+def draw(tape: Tape, seed: int, numbers: Numbers = RESIDUES, scale: Fraction = Fraction(1)) -> World:
     """A world at a random point, always the same for one seed.
 
     Of residues, different symbols get different sizes as far as there are, others for the next seed, and no size that the text itself
@@ -388,7 +388,7 @@ def draw(tape: Tape, seed: int, numbers: Numbers = RESIDUES, scale: int = 1) -> 
         tape: the composition.
         seed: chooses the point.
         numbers: what is computed with.
-        scale: times which the leaves of a real point are taken, to see what only large values show.
+        scale: times which the leaves of a real point are taken, to see what only large or small values show.
 
     Raises:
         ArithmeticError: the composition is not defined at a real point that was scaled.
@@ -398,13 +398,13 @@ def draw(tape: Tape, seed: int, numbers: Numbers = RESIDUES, scale: int = 1) -> 
     >>> from jacobian_chain.reading import read_composition
     >>> tape = read_composition(Source("y = A x; A: m x n; x: n")).tape
     >>> [draw(tape, seed).sizes for seed in range(2)]
-    [{'m': 2, 'n': 3}, {'m': 3, 'n': 2}]
+    [{'m': 2, 'n': 3}, {'m': 5, 'n': 4}]
     """
     if numbers is not RESIDUES:
         opaque = Opaque(seed)
-        point = sample(tape, seed, opaque)
+        point = sample(tape, seed, opaque, varied=True)
         kept = {value for value, fact in tape.facts if fact.startswith("label")}
-        leaves = {leaf: value if leaf in kept else dense.scale(Fraction(scale), value) for leaf, value in point.leaves.items()}
+        leaves = {leaf: value if leaf in kept else dense.scale(scale, value) for leaf, value in point.leaves.items()}
         values = evaluate_tape(tape, leaves, point.sizes, numbers, opaque)
         if not all(numbers.is_finite(entry) for value in values for row in value for entry in row):
             raise DomainError("a value is not finite")
@@ -443,7 +443,8 @@ def _sizes(tape: Tape, seed: int, rng: random.Random | None) -> dict[str, int]:
     )
     fitting = (number for number in count_from(2) if number not in used and (has_root(number) or not rooted))
     count = min(max(len(least), 2), MOST_SIZES) + (2 if rng else 0)
-    free = list(islice(fitting, count))
+    offset = seed % 3 * (2 if count == 2 else 1)  # in the second world no size is what it was, nor is their product
+    free = list(islice(fitting, offset, offset + count))
     free = rng.sample(free, count) if rng else free[seed % count :] + free[: seed % count]
     sizes: dict[str, int] = {}
     left: list[int] = []

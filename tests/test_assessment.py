@@ -320,3 +320,105 @@ def test_compositions_with_definitions() -> None:
     own = parse("g(t) = t^3 + t; h = g(W x); L = sum(h); W: m x n; x: n")
     assert check(own, r"g'(W x) x^\top", wrt="W")
     assert check(own, r"(3 (W x)^2 + 1) x^\top", wrt="W")
+
+
+MSE = "X: m x n; w: n; y: m; r = X w - y; L = 1/2 ||r||^2"
+LAYER = "W: m x n; x: n; y: m; z = W x; a = tanh(z); L = 1/2 ||a - y||^2"
+DW = "((a-y) .* (1-a^2)) x^T"
+
+
+@pytest.mark.parametrize(
+    ("composition", "wrt", "wrong", "right"),
+    [
+        # sizes that agree by chance: 2/m = 1, m n = 6, 5 - n = m
+        ("W: m x n; x: n; y: m; a = sigmoid(W x); L = 1/m ||a - y||^2", "W", "((a-y) .* a .* (1-a)) x^T", "2/m ((a-y) .* a .* (1-a)) x^T"),
+        ("x: n; L = sum(sin(x))/n", "x", "cos(x)/2", "cos(x)/n"),
+        ("X: m x n; L = mean(X)", "X", "1/6 ones(m,n)", "1/(m n) ones(m,n)"),
+        ("X: m x n; w: n; y: m; L = 1/(2*m)*||X w - y||^2", "w", "1/(5-n) X^T (X w - y)", "1/m X^T (X w - y)"),
+        ("X: n x n; L = det(X)", "X", "tr(X) I - X^T", "det(X) X^{-T}"),
+        # roots have signs
+        ("x: scalar; L = 1/2 x^2", "x", "sqrt(x^2)", "x"),
+        ("x: scalar; L = sqrt(x^2)", "x", "1", "x/sqrt(x^2)"),
+        ("x: scalar; L = sqrt(x^6)", "x", "3 x^2", "3 x |x|"),
+        ("x: scalar; L = sin(x)", "x", "sqrt(1-sin(x)^2)", "cos(x)"),
+        ("X: n x n; L = det(X)", "X", "|det(X)| X^{-T}", "det(X) X^{-T}"),
+        # steep functions are no steps
+        ("x: n; L = sum(relu(x))", "x", "sigmoid(1000 x)", "1[x > 0]"),
+        # limits of sums count
+        (MSE, "w", r"\sum_{i=1}^{m-1} r_i X_{ij}", r"\sum_{i=1}^{m} r_i X_{ij}"),
+        (MSE, "w", r"\sum_{i=1}^{1} r_i X_{ij}", r"\sum_{i=1}^{N} r_i X_{ij}"),
+        (MSE, "w", r"\sum_{i=2} r_i X_{ij}", r"\sum_i r_i X_{ij}"),
+        (LAYER, "W", r"\sum_{i,j} (a_i-y_i)(1-a_i^2) x_j", r"(a_i-y_i)(1-a_i^2) x_j"),
+        # what stands on a formula counts
+        (LAYER, "W", rf"\underbrace{{{DW}}}^{{2}}", rf"\underbrace{{{DW}}}_{{2}}"),
+        (LAYER, "W", rf"\mathrm{{2 W}} {DW}", rf"\text{{so }} {DW}"),
+        (LAYER, "W", f"-${DW}$", f"So the gradient is ${DW}$."),
+        ("W: m x n; L = sum(W)", "W", "ones(0)", r"\mathbf 1_{m \times n}"),
+        ("X: n x n; L = logdet(X)", "X", "(X^{-1})_{11}", "(X^{-1})_{ji}"),
+        # code
+        (LAYER, "W", f"dW = np.dot(a - y, x.T)\ndW += {'np.dot((a-y)*(1-a**2), x.T)'}", "np.outer((a-y)*(1-np.power(a, 2)), x)"),
+        (LAYER, "W", "np.dot((a-y)*a**2, x.T)", "dW = np.dot(a - y, x.T)\ndW += np.dot(-(a-y)*a**2, x.T)"),
+    ],
+)
+def test_nothing_is_right_by_chance_or_by_halves(composition: str, wrt: str, wrong: str, right: str) -> None:
+    assert check(composition, right, wrt=wrt).verdict == "correct"
+    assert check(composition, wrong, wrt=wrt).verdict != "correct"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        f"the gradient is minus {DW}",
+        rf"\text{{the transpose of }} {DW}",
+        f"{DW} (and then times two)",
+        f"twice ${DW}$",
+        f"so 2 ${DW}$",
+        f"${DW}$/2",
+        f"Answer: -${DW}$",
+        f"2 dL/dW = {DW}",
+        f"-dL/dW = {DW}",
+        f"dL/dW != {DW}",
+        "dL/dW",
+        "dW",
+        r"\nabla_W L",
+        r"\mathbf{1}_{A} x^T",
+        r"\sum r_i x_j",
+        r"\sum_{k \in B} a_k x^T",
+        r"\sum_{i=n)}^m a_i x^T",
+        r"\sum_i " * 400 + "a_i",
+        r"\sqrt[3]{a} x^T",
+        "np.dot(a, x.T, 5)",
+        "np.dot(a, x.T)*1e400",
+        "det(ones(141,141)+I(141)) a x^T",
+    ],
+)
+def test_what_is_not_said_in_a_formula_is_refused(answer: str) -> None:
+    with pytest.raises((ReadingError, LimitError)):
+        check(LAYER, answer, wrt="W")
+
+
+def test_words_that_are_products() -> None:
+    composition = "a: scalar; s: scalar; x: n; L = 1/2 a s ||x||^2"
+    assert check(composition, "a s x", wrt="x").verdict == "correct"
+    with pytest.raises(ReadingError, match="is 'as' a word, or the product a s"):
+        check(composition, "as x", wrt="x")
+
+
+@pytest.mark.parametrize("answer", [f"answer= {DW}", f"Answer:= {DW}", f"Thus, {DW}", rf"dL/dW \overset{{!}}{{=}} {DW}"])
+def test_words_before_signs(answer: str) -> None:
+    assert check(LAYER, answer, wrt="W").verdict == "correct"
+
+
+def test_an_opaque_layer_has_nothing_but_its_derivative() -> None:
+    assert check("z = W x; L = l(z); L: scalar", "dL/dz", wrt="z").verdict == "correct"
+
+
+def test_one_entry_is_told() -> None:
+    verdict = check(LAYER, r"\frac{\partial L}{\partial W_{12}} = (a_1-y_1)(1-a_1^2) x_2", wrt="W")
+    assert verdict.verdict == "correct"
+    assert "the answer gives one entry only" in verdict.notes
+
+
+def test_factors_of_two_sizes_are_named() -> None:
+    (finding,) = check("X: m x n; w: n; y: m; L = 1/m*||X w - y||^2", "1/(m n) X^T (X w - y)", wrt="w").findings
+    assert (finding.kind, finding.message) == ("constant-factor", "the factor 2 n is missing")
