@@ -92,6 +92,10 @@ class Scope:
         return False
 
 
+LOGISTIC = frozenset({"exp", "log", "softplus"})
+"""Functions of logistic losses: beside none but these, σ is the sigmoid."""
+
+
 class Glossary:
     """Names of a composition and of one answer to it.
 
@@ -275,7 +279,8 @@ class Glossary:
         if key in FUNCTION_KEYS and key not in scope.values:
             return FUNCTION_KEYS[key]
         if key in ELEMENTWISE_NAMES:
-            return "sigmoid" if key == "σ" and "sigmoid" in scope.applied else key
+            is_sigmoid = "sigmoid" in scope.applied or set(scope.applied) <= LOGISTIC  # log(1 + exp(-z)) has the slope -σ(-z)
+            return "sigmoid" if key == "σ" and is_sigmoid else key
         if key not in scope.values:
             return OTHER_NAMES.get(key.lower(), "") or (key.lower() if key.lower() in FUNCTION_KEYS else "")
         return ""

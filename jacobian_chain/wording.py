@@ -47,7 +47,7 @@ def find_formulas(text: str, is_known: Known) -> tuple[str, list[Notice]]:
     """
     root = _ROOT.search(text)
     if root is not None:
-        raise _refusal(text, root.start(), root.end(), "this root is no square root", "write (x)^{1/3}")
+        raise _refusal(text, root.start(), root.end(), "roots with a number are not read", "write \\sqrt{x} or (x)^{1/3}")
     text = _RELATION.sub(lambda match: (">" if match[0].strip("\\")[0] in "g≥" else "<").ljust(len(match[0])), text)
     matches = list(_MATH.finditer(text))
     outside = _MATH.sub(" ", text) if matches else ""
@@ -121,7 +121,7 @@ def _refuse_meaning_outside(text: str, matches: Sequence[re.Match[str]]) -> None
         raise _refusal(text, *found.span(), message, "write all of the formula between the dollars")
 
 
-_ROOT = re.compile(r"\\sqrt\s*\[\s*(?!2\s*\])")
+_ROOT = re.compile(r"\\sqrt\s*\[")
 _RELATION = re.compile(r"\\(?:geqslant|leqslant|geq?|leq?)(?![A-Za-z])|[≥≤⩾⩽]")
 _MEANING = re.compile(
     r"\b(?:minus|plus|times|twice|thrice|double|doubled|half|halved|negative|negated|not|or|transposed?|inverse|divided|multiplied|squared"

@@ -422,3 +422,9 @@ def test_one_entry_is_told() -> None:
 def test_factors_of_two_sizes_are_named() -> None:
     (finding,) = check("X: m x n; w: n; y: m; L = 1/m*||X w - y||^2", "1/(m n) X^T (X w - y)", wrt="w").findings
     assert (finding.kind, finding.message) == ("constant-factor", "the factor 2 n is missing")
+
+
+def test_sigma_beside_a_logistic_loss_is_the_sigmoid() -> None:
+    composition = "x: n; w: n; y: scalar; z = w^T x; L = log(1 + exp(-y z))"
+    assert check(composition, r"-y \sigma(-y z) x", wrt="w").verdict == "correct"
+    assert check(composition, r"y \sigma(-y z) x", wrt="w").verdict == "wrong"
