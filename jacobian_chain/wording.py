@@ -49,6 +49,7 @@ def find_formulas(text: str, is_known: Known) -> tuple[str, list[Notice]]:
     if root is not None:
         raise _refusal(text, root.start(), root.end(), "roots with a number are not read", "write \\sqrt{x} or (x)^{1/3}")
     text = _RELATION.sub(lambda match: (">" if match[0].strip("\\")[0] in "g≥" else "<").ljust(len(match[0])), text)
+    text = _EXPLAINED.sub(lambda match: f"{match[1]}\n{match[2]}" if _is_explained(match[1]) else match[0], text)
     matches = list(_MATH.finditer(text))
     outside = _MATH.sub(" ", text) if matches else ""
     if matches and re.search(r"[A-Za-z]{2,}|[0-9]", outside):
@@ -106,6 +107,12 @@ def _refusal(text: str, start: int, end: int, message: str, hint: str) -> Readin
     return ReadingError(message, Place(Source(text, "answer"), start, end), hint)
 
 
+def _is_explained(formula: str) -> bool:
+    """Whether this is a whole formula, so that a comma and ``D =`` behind it begin another one."""
+    closed = all(formula.count(low) == formula.count(high) for low, high in ("()", "[]", "{}"))
+    return closed and re.search(r"[\w)}\]][ ]+[\w(\\]|[-+*/^(]", formula.strip()) is not None and "\\begin" not in formula
+
+
 def _refuse_meaning_outside(text: str, matches: Sequence[re.Match[str]]) -> None:
     """Refuse words, signs and numbers beside a formula in dollars that would change it."""
     low = 0
@@ -123,6 +130,7 @@ def _refuse_meaning_outside(text: str, matches: Sequence[re.Match[str]]) -> None
 
 _ROOT = re.compile(r"\\sqrt\s*\[")
 _RELATION = re.compile(r"\\(?:geqslant|leqslant|geq?|leq?)(?![A-Za-z])|[≥≤⩾⩽]")
+_EXPLAINED = re.compile(r"^([^=\n$]*[^=\n$,]),([ ]*\\?[A-Za-zα-ωΑ-Ω][\w{}]*[ ]*:?=(?!=))", re.MULTILINE)
 _MEANING = re.compile(
     r"\b(?:minus|plus|times|twice|thrice|double|doubled|half|halved|negative|negated|not|or|transposed?|inverse|divided|multiplied|squared"
     r"|two|three)\b",

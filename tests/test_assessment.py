@@ -428,3 +428,8 @@ def test_sigma_beside_a_logistic_loss_is_the_sigmoid() -> None:
     composition = "x: n; w: n; y: scalar; z = w^T x; L = log(1 + exp(-y z))"
     assert check(composition, r"-y \sigma(-y z) x", wrt="w").verdict == "correct"
     assert check(composition, r"y \sigma(-y z) x", wrt="w").verdict == "wrong"
+
+
+@pytest.mark.parametrize("answer", ["D (a-y) x^T, D = diag(1-a^2)", r"\delta x^T, \delta := (a-y) .* (1-a^2)"])
+def test_names_explained_behind_a_comma(answer: str) -> None:
+    assert check(LAYER, answer, wrt="W").verdict == "correct"
