@@ -14,8 +14,8 @@ import jacobian_chain
 ORDER = [
     "errors", "tokens", "names", "syntax", "tape", "shapes", "sizes", "combination", "statements", "assembly", "layers", "survey",
     "shaped", "matrices", "functions", "language", "reading", "select", "arrays", "maps", "layout", "derivation", "notation", "writers",
-    "formula", "render", "elementary", "operations", "calculus", "blocks", "abstraction", "exposition", "indices", "dense", "residues",
-    "numeric", "verification", "witness", "worlds", "export", "symbolic", "verdict", "words", "problem", "vocabulary", "answer",
+    "article", "formula", "render", "elementary", "operations", "calculus", "blocks", "abstraction", "exposition", "indices", "dense",
+    "residues", "numeric", "verification", "witness", "worlds", "export", "symbolic", "verdict", "words", "problem", "vocabulary", "answer",
     "evaluate", "field", "transcript", "claims", "diagnosis", "checking", "wording", "expressions", "listing", "glossary", "phrases",
     "calls", "products", "solution", "appraisal", "transcription", "trials", "mistakes", "explanation", "assessment",
     "grading", "jacobian", "concrete", "interface", "cli", "__main__",

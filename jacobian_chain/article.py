@@ -1,0 +1,83 @@
+"""What is shown of a derivation in no output language yet: headings, prose, equations, tables and pictures, in order.
+
+Formulas are text that a :class:`jacobian_chain.writers.LatexWriter` or a :class:`jacobian_chain.writers.TextWriter` has written; which one,
+the language of the whole article says.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Math(NamedTuple):
+    """A formula within a line of prose."""
+
+    text: str
+
+
+Prose = tuple[str | Math, ...]
+"""Words with formulas among them."""
+
+
+class Heading(NamedTuple):
+    """The title of what follows."""
+
+    text: Prose
+
+
+class Paragraph(NamedTuple):
+    """Sentences."""
+
+    text: Prose
+
+
+class Equation(NamedTuple):
+    """One line ``left = right``; where ``left`` is empty it goes on from the line above. ``reason`` says why it holds."""
+
+    left: str
+    right: str
+    reason: Prose = ()
+
+
+class Display(NamedTuple):
+    """Equations below each other, aligned at their signs."""
+
+    equations: tuple[Equation, ...]
+
+
+class Formula(NamedTuple):
+    """One formula by itself, as it is."""
+
+    text: str
+
+
+class Table(NamedTuple):
+    """Rows under a header; every column but the first is of numbers."""
+
+    caption: Prose
+    header: tuple[Prose, ...]
+    rows: tuple[tuple[Prose, ...], ...]
+
+
+class Figure(NamedTuple):
+    """A picture as SVG, with the text that stands for it where it cannot be seen."""
+
+    svg: str
+    alternative: str
+
+
+Part = Heading | Paragraph | Display | Formula | Table | Figure
+
+
+class Article(NamedTuple):
+    """A title and parts.
+
+    Attributes:
+        title: what it is about.
+        parts: in the order of reading.
+        language: of all its formulas, ``latex`` or ``text``.
+    """
+
+    title: Prose
+    parts: tuple[Part, ...]
+    language: str = "latex"
