@@ -467,7 +467,7 @@ class _Reader:
             return self.part("zero", (), node)
         return self.part("number", (), node, number.numerator if number.denominator == 1 else number)
 
-    def build_call(self, _index: int, node: Node) -> _Outcome:
+    def build_call(self, index: int, node: Node) -> _Outcome:
         function = self.nodes[node.args[0]]
         arguments = node.args[1:]
         primes = 0
@@ -487,8 +487,7 @@ class _Reader:
         if self.is_operator(function):
             sign, by, slot, at = self.read_operator(function)
             if sign in ("∂", "d") and by is None:
-                hint = r"write \frac{\partial y}{\partial x} or ∂y/∂x"
-                raise ReadingError("a differential by itself is no derivative", self.program.place(node), hint)
+                return _Differential(sign, index)
             if len(arguments) > 1:
                 return self.differentiate(sign, tuple(self.as_value(arg) for arg in arguments), by, slot, at, node, node)
             return self.differentiate(sign, self.operand(arguments[0])[0], by, slot, at, node, node)
@@ -971,10 +970,16 @@ class _Reader:
         node = self.nodes[index]
         if node.kind == "call" and self.nodes[node.args[0]].value == "vec":
             node = self.nodes[node.args[1]]
-        nodes = [self.nodes[arg] for arg in node.args] if node.kind == "tuple" else [node]
+        nodes = [self.nodes[arg] for arg in self.members(node)] or [node]
         if not all(one.kind in ("name", "function") for one in nodes):
             raise ReadingError("expected the name of a variable", self.program.place(node))
         return tuple(self.spelling(one) for one in nodes)
+
+    def members(self, node: Node) -> tuple[int, ...]:
+        """The values of a list such as ``(x, θ)``, also where a differential stands in front of it; empty for what is none."""
+        if node.kind == "call" and self.is_operator(self.nodes[node.args[0]]):
+            return node.args[1:]
+        return node.args if node.kind in ("tuple", "beside") else ()
 
     def operand(self, index: int) -> tuple[_Operand, bool]:
         """What is differentiated, and whether a transpose stands on it."""
@@ -994,8 +999,9 @@ class _Reader:
             return outcome, turned
         if node.kind in ("name", "function"):
             return self.name_operand(self.spelling(node), node), turned
-        if node.kind in ("tuple", "beside"):
-            return tuple(self.as_value(arg) for arg in node.args), turned
+        members = self.members(node)
+        if members:
+            return tuple(self.as_value(arg) for arg in members), turned
         if node.kind in ("add", "subtract"):
             return _Value(self.as_value(index)), turned
         if isinstance(outcome, ReadingError):

@@ -16,7 +16,7 @@ from jacobian_chain.answer import Answer, Target, read_answer
 from jacobian_chain.claims import Claim, Question, claimed_blocks, find_claim
 from jacobian_chain.diagnosis import ORDER, Block, Edit, Names, explain_block, name_edit
 from jacobian_chain.errors import LimitError, ReadingError, Source
-from jacobian_chain.evaluate import Grid, MisfitError, Setting, Value, evaluate, place_of
+from jacobian_chain.evaluate import Grid, MisfitError, Setting, Value, evaluate, place_of, transpose_value
 from jacobian_chain.field import PRIME, Fingerprints, Place, differ_surely, trim
 from jacobian_chain.layout import LAYOUTS, Layout, adjoint_word
 from jacobian_chain.problem import Part, Problem
@@ -545,9 +545,7 @@ class _Judge:
             return False
         except LimitError:
             return True  # too long to compare: the last expression is judged by itself
-        if transposed and not isinstance(left, Grid) and not isinstance(right, Grid):
-            right = {adjoint_word(word): number for word, number in right.items()}
-        return self.normal(left) == self.normal(right)
+        return self.normal(left) == self.normal(transpose_value(right) if transposed else right)
 
     def normal(self, value: Value) -> tuple[int, list[Polynomial]]:
         """A value for comparison: a row and a column of the same blocks are the same."""

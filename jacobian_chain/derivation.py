@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from jacobian_chain.maps import IDENTITY, ZERO, Arena, Map, expand
+from jacobian_chain.maps import IDENTITY, ZERO, Arena, Joint, Map, expand
 from jacobian_chain.tape import Tape
 
 MAX_FACTORS = 1_000_000
@@ -45,6 +45,7 @@ class Derivation(NamedTuple):
         lines: with ``shared``, all definitions and blocks in the order of backpropagation; else empty.
         scalar_fed: for each variable, whether everything that uses it directly is a scalar.
         overflow: whether the limit on factors made the adjoints shared.
+        joints: what the ``joint`` nodes stand for.
     """
 
     tape: Tape
@@ -57,6 +58,7 @@ class Derivation(NamedTuple):
     lines: tuple[Line, ...] = ()
     scalar_fed: tuple[bool, ...] = ()
     overflow: bool = False
+    joints: tuple[Joint, ...] = ()
 
 
 def derive(

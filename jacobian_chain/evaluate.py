@@ -146,7 +146,7 @@ class _Evaluator:
             value = values[self.chosen(index, part)]
             if self.places:
                 value = _map(value, lambda polynomial: _moved(polynomial, index))
-            return _transpose(value) if self.setting.turns(self.answer.atoms[part.value]) else value
+            return transpose_value(value) if self.setting.turns(self.answer.atoms[part.value]) else value
         if kind == "product":
             value = values[part.args[0]]
             for arg in part.args[1:]:
@@ -172,7 +172,7 @@ class _Evaluator:
         if kind == "negate":
             return _map(values[part.args[0]], lambda polynomial: scale(polynomial, -1))
         if kind == "transpose":
-            return _transpose(values[part.args[0]])
+            return transpose_value(values[part.args[0]])
         if kind == "grid":
             assert isinstance(part.value, tuple)
             return self.assemble(index, part.args, part.value)
@@ -320,7 +320,8 @@ def _map(value: Value, change: object) -> Value:
     return Grid(value.columns, tuple(change(cell) for cell in value.cells)) if isinstance(value, Grid) else change(value)
 
 
-def _transpose(value: Value) -> Value:
+def transpose_value(value: Value) -> Value:
+    """The adjoint of a value: of every block, and of how they stand."""
     if not isinstance(value, Grid):
         return transpose(value)
     columns, rows = value.columns, value.rows

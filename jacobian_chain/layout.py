@@ -37,7 +37,7 @@ LAYOUTS = {layout.name: layout for layout in (NUMERATOR, DENOMINATOR, MIXED)}
 
 
 def adjoint(maps: Sequence[Map]) -> tuple[Map, ...]:
-    """Every node's adjoint under the node's own index: (A B)ᵀ = Bᵀ Aᵀ, (A + B)ᵀ = Aᵀ + Bᵀ. Its own inverse.
+    """Every node's adjoint under the node's own index: (A B)ᵀ = Bᵀ Aᵀ, (A + B)ᵀ = Aᵀ + Bᵀ, (A | B)ᵀ = Aᵀ above Bᵀ. Its own inverse.
 
     >>> maps = (Map("partial", 7), Map("partial", 8), Map("product", args=(0, 1)))
     >>> [node.args for node in adjoint(maps)][-1], adjoint(maps)[0].adjoint
@@ -49,10 +49,17 @@ def adjoint(maps: Sequence[Map]) -> tuple[Map, ...]:
         node._replace(args=node.args[::-1])
         if node.kind == "product"
         else node._replace(adjoint=not node.adjoint)
-        if node.kind in ("partial", "total", "scale")
+        if node.kind in ("partial", "total", "joint", "scale")
+        else _transpose_blocks(node)
+        if node.kind == "matrix"
         else node
         for node in maps
     )
+
+
+def _transpose_blocks(matrix: Map) -> Map:
+    columns = len(matrix.args) // matrix.of
+    return matrix._replace(of=columns, args=tuple(block for k in range(columns) for block in matrix.args[k::columns]))
 
 
 def transpose_gradient(arrays: Arrays, gradient: int, known: dict[int, int]) -> int:

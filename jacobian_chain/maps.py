@@ -16,6 +16,8 @@ kind         acts on an increment                           matrix on ``vec``
 ``zero``     0                                              0
 ``sum``      of ``args``                                    sum
 ``product``  of ``args``                                    product
+``joint``    the Jacobian of values by values, a name       blocks, number ``of`` among the joint symbols
+``matrix``   blocks, ``of`` rows of them                    ``args`` row by row
 ===========  =============================================  =======================================
 
 ``scalar`` says of a sum that it acts on single numbers, so that its identity is the number 1.
@@ -35,6 +37,14 @@ from typing import NamedTuple
 from jacobian_chain.errors import LimitError
 
 ONE = Fraction(1)
+
+
+class Joint(NamedTuple):
+    """The derivative of the values ``of``, below each other, by the values ``by``; ``direct`` is that of one step in its slots."""
+
+    of: tuple[int, ...]
+    by: tuple[int, ...]
+    direct: bool = False
 
 
 class Map(NamedTuple):
@@ -90,6 +100,12 @@ class Arena:
         if len(kept) < 2:
             return kept[0] if kept else IDENTITY
         return self.append(Map("product", args=kept))
+
+    def matrix(self, rows: Sequence[Sequence[int]]) -> int:
+        """Blocks; one block is itself."""
+        if len(rows) == len(rows[0]) == 1:
+            return rows[0][0]
+        return self.append(Map("matrix", len(rows), args=tuple(itertools.chain.from_iterable(rows))))
 
     def sum(self, terms: Iterable[int], scalar: bool) -> int:
         """The sum of nodes that act on arrays, or on single numbers."""

@@ -11,6 +11,7 @@ a reversed product, with ⊤ on every factor or without.
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import NamedTuple
@@ -18,7 +19,7 @@ from typing import NamedTuple
 from jacobian_chain.derivation import Derivation
 from jacobian_chain.errors import OptionError, ReadingError, Source
 from jacobian_chain.layout import Layout, block_shape
-from jacobian_chain.maps import Map
+from jacobian_chain.maps import Joint, Map
 from jacobian_chain.names import read_key
 from jacobian_chain.syntax import Node, Program, read_expression
 from jacobian_chain.tape import Shape, Step, Tape
@@ -258,8 +259,44 @@ class Page:
     # --- writing ---
 
     def symbol(self, node: Map) -> Symbol:
-        """The symbol of a ``partial`` or ``total`` node."""
+        """The symbol of a ``partial``, ``total`` or ``joint`` node; several values that a joint one is of are for who writes it."""
+        if node.kind == "joint":
+            return self.joint(self.derivation.joints[node.of])
         return self._local(node.of, node.by) if node.kind == "partial" else self.total(node.of, (node.by,))
+
+    def joint(self, joint: Joint) -> Symbol:
+        """The symbol of a derivative by several values: J, or a fraction, upright unless it is of one layer in its arguments."""
+        fractions = self.notation.local == "∂"
+        value = joint.of[0]
+        if not joint.direct:
+            whole = len(joint.of) > 1 or value == self.derivation.output
+            everything = whole and not fractions and joint.by == self._leaves and "J" not in self.tape.spellings
+            by = () if everything else tuple(self.variable(one) for one in joint.by)
+            return Symbol("d" if fractions else "J", self.variable(value), by)
+        step = self.tape.steps[value - self.tape.leaves]
+        slots = [slot for slot, source in enumerate(step.inputs) if source in joint.by]
+        whole = self._is_once(value) and len(slots) == len(step.inputs) and not fractions
+        at = self.labels.point(value) if self.points or any((value, slot) in self._pointed for slot in slots) else None
+        name = self._numerator(value) if fractions else self.labels.layer(value)
+        return Symbol("∂" if fractions else "J", name, () if whole else tuple(self.labels.slot(value, slot) for slot in slots), 0, at)
+
+    def _is_once(self, step: int) -> bool:
+        """Whether the layer of a step is applied nowhere else."""
+        return self._applications[self.tape.steps[step - self.tape.leaves].name] == 1
+
+    @cached_property
+    def _applications(self) -> Counter[str]:
+        """How often each layer is applied."""
+        return Counter(step.name for step in self.tape.steps if step.operation == "layer")
+
+    @cached_property
+    def _leaves(self) -> tuple[int, ...]:
+        """The leaves that the output depends on."""
+        needed = {self.derivation.output}
+        for value in range(self.derivation.output, self.tape.leaves - 1, -1):
+            if value in needed:
+                needed.update(self.tape.steps[value - self.tape.leaves].inputs)
+        return tuple(value for value in range(self.tape.leaves) if value in needed)
 
     def _local(self, value: int, slot: int) -> Symbol:
         known = self._locals.get((value, slot))
@@ -320,10 +357,15 @@ class Page:
         return node.adjoint is not self._means_adjoint(symbol.kind, of)
 
     def shapes(self, node: Map) -> tuple[Shape, Shape]:
-        """Shapes of what a ``partial`` or ``total`` node differentiates, and by what."""
+        """Shapes of what a node with a symbol differentiates, and by what."""
         shapes = self.tape.shapes
         if node.kind == "total":
             return shapes[node.of], shapes[node.by]
+        if node.kind == "joint":
+            joint = self.derivation.joints[node.of]
+            several = Shape("", "")  # neither a scalar nor a matrix
+            of, by = (shapes[group[0]] if len(group) == 1 else several for group in (joint.of, joint.by))
+            return of, by
         return shapes[node.of], shapes[self.tape.steps[node.of - self.tape.leaves].inputs[node.by]]
 
     def means_adjoint(self, symbol: Symbol, of: int) -> bool:
@@ -359,6 +401,11 @@ class Page:
     def _tell_apart(self) -> None:
         """Choose points or an upright d where two factors would look the same; refuse where that does not help."""
         used = [(node.of, node.by) for node in self.derivation.maps if node.kind == "partial"]
+        if self.derivation.joints:  # beside block matrices a reader has too much to choose from
+            self._pointed.update(
+                factor for factor in used if self._local(*factor).kind in ("J", "∇", "slot") and not self._is_once(factor[0])
+            )
+            self._locals.clear()
         clashing = self._clashes(used)
         if clashing and not self.points:
             self._pointed.update(factor for factor, _ in clashing)

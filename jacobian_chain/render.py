@@ -9,7 +9,7 @@ from jacobian_chain.derivation import Line
 from jacobian_chain.errors import LimitError
 from jacobian_chain.layout import orient
 from jacobian_chain.maps import ONE, ZERO, Map, count_references
-from jacobian_chain.notation import Labels, Page
+from jacobian_chain.notation import Labels, Page, Symbol
 from jacobian_chain.tape import ABSTRACT, Tape
 from jacobian_chain.writers import Writer
 
@@ -55,6 +55,10 @@ def render(page: Page, writer: Writer) -> str:
     return writer.below(main, definitions) if definitions else main
 
 
+MAX_COMPOSITION = 120
+"""Most characters of a composition that is written out behind a J."""
+
+
 class Composer:
     """Writes nodes. What many roots share is written once; nothing recurses, so depth costs nothing."""
 
@@ -79,13 +83,13 @@ class Composer:
                 for arg in node.args:
                     if self.coefficients[arg] is not ONE:
                         coefficient *= self.coefficients[arg]
-            elif references[index] and node.kind in ("partial", "total", "times", "scale"):
+            elif references[index] and node.kind in ("partial", "total", "joint", "times", "scale"):
                 text = [self._elementary(node)]
             self.coefficients.append(coefficient)
             scalar = self.is_scalar_factor
             scalar.append(all(scalar[arg] for arg in node.args) if node.kind == "product" else node.kind in _SCALAR_KINDS)
             self.texts.append(text)
-            if references[index] > 1 and node.kind in ("product", "sum"):
+            if references[index] > 1 and node.kind in ("product", "sum", "matrix"):
                 self.texts[index] = _gather(self._emit(index))
 
     def equation(self, line: Line) -> tuple[str, list[str]]:
@@ -138,8 +142,26 @@ class Composer:
                 return self.writer.transposed(f"({text})") if node.adjoint else text
             return self.writer.transposed(text) if node.adjoint else text
         symbol = self.page.symbol(node)
-        text = self.writer.symbol(symbol)
+        text = self.writer.symbol(symbol, self._written_out(node, symbol))
         return self.writer.transposed(text, symbol) if self.page.is_transposed(symbol, node) else text
+
+    def _written_out(self, node: Map, symbol: Symbol) -> str:
+        """What a joint derivative is of, where that is no name: several values, or a composition that is short."""
+        if node.kind != "joint":
+            return ""
+        joint = self.page.derivation.joints[node.of]
+        if joint.direct:
+            return ""
+        texts = []
+        for value in joint.of:
+            text = self.writer.name(self.page.variable(value))
+            if symbol.kind == "J" and not self.tape.names[value]:
+                whole = write_value(self.tape, value, self.writer, self.page.labels)
+                text = whole if len(whole) <= MAX_COMPOSITION else text
+            texts.append(text)
+        if len(texts) == 1:
+            return texts[0] if texts[0] != self.writer.name(symbol.of) else ""
+        return f"({', '.join(texts)})"
 
     def _value(self, value: int) -> str:
         """A value as a factor: its name, or written out, a sum in brackets."""
@@ -185,7 +207,21 @@ class Composer:
                 stack.extend(reversed(pending))
             elif node.kind == "sum":
                 stack.extend(reversed(self._terms(item)))
+            elif node.kind == "matrix":
+                stack.extend(reversed(self._blocks(item)))
         return parts
+
+    def _blocks(self, matrix: int) -> list[int | str]:
+        """The blocks of a matrix with what stands around them."""
+        node = self.maps[matrix]
+        rows, columns = node.of, len(node.args) // node.of
+        before, beside, below, behind = self.writer.grid(rows)
+        pieces: list[int | str] = [before]
+        for k, block in enumerate(node.args):
+            if k:
+                pieces.append(beside if k % columns else below)
+            pieces += self._term(block, scalar=self.maps[block].scalar)
+        return [*pieces, behind]
 
     def _factors(self, product: int) -> list[int]:
         """The factors of a product that have a text: shared products whole, numbers left out, scalars in front."""
@@ -206,30 +242,34 @@ class Composer:
 
     def _terms(self, sum_: int) -> list[int | str]:
         """The terms of a sum with their signs."""
-        signs = self.writer.signs
         scalar = self.maps[sum_].scalar
         pieces: list[int | str] = []
         for term in self.maps[sum_].args:
-            coefficient = self.coefficients[term]
+            written = self._term(term, scalar)
+            if self.maps[term].kind == "sum":
+                written = [self.writer.signs.open, *written, self.writer.signs.close]
             if pieces:
-                pieces.append(" - " if coefficient < 0 else " + ")
-            elif coefficient < 0:
-                pieces.append("-")
-            size = abs(coefficient)
-            if size != 1:
-                pieces.append(self.writer.number(size))
-            scalars = self.is_scalar_factor[term]
-            if not scalars:
-                body: list[int | str] = [signs.open, term, signs.close] if self.maps[term].kind == "sum" else [term]
+                negative = written[0] == "-"
+                pieces += (" - " if negative else " + ", *written[negative:])
             else:
-                body = [term] if self.texts[term] or self._factors(term) else []
-                if not scalar or (not body and size == 1):
-                    body += [self.separator] if body else []
-                    body.append(signs.one if scalar else self.identity)
-            if size != 1 and body:
-                pieces.append(" ")
-            pieces += body
+                pieces = written
         return pieces
+
+    def _term(self, term: int, scalar: bool) -> list[int | str]:
+        """A term of a sum or a block of a matrix: its sign, its number, and what is left of it; ``scalar`` says that I is the number 1."""
+        if term == ZERO:
+            return [self.writer.signs.zero]
+        coefficient = self.coefficients[term]
+        size = abs(coefficient)
+        if not self.is_scalar_factor[term]:
+            body: list[int | str] = [term]
+        else:
+            body = [term] if self.texts[term] or self._factors(term) else []
+            if not scalar or (not body and size == 1):
+                body += [self.separator] if body else []
+                body.append(self.writer.signs.one if scalar else self.identity)
+        number: list[int | str] = [] if size == 1 else [self.writer.number(size), *([" "] if body else [])]
+        return [*(["-"] if coefficient < 0 else []), *number, *body]
 
 
 def _gather(pieces: list[str]) -> list[str]:

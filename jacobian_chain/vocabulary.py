@@ -55,10 +55,9 @@ class Vocabulary:
             if step.operation != "layer":
                 continue
             names = [self.labels.slot(value, slot).key for slot in range(len(step.inputs))]
-            if naming == "inputs":
-                for name, source in zip(names, step.inputs, strict=True):
-                    self.values.setdefault(name, source)
-            else:
+            for name, source in zip(names, step.inputs, strict=True):
+                self.values.setdefault(name, source)
+            if naming == "outputs":
                 self.values.setdefault(self.labels.value(value).key, value)
             if tape.nested:
                 self._name_by_layer(value, extra)

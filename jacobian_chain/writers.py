@@ -70,9 +70,9 @@ class _Writer(ABC):
         """Whether a name's index stands above; one that has an index below too keeps it there."""
         return (spelling.raised if self.index == "as-typed" else self.index == "super") and not spelling.upper
 
-    def symbol(self, symbol: Symbol) -> str:
-        """A factor."""
-        of = self.vec(self.name(symbol.of)) if symbol.vec_of else self.name(symbol.of)
+    def symbol(self, symbol: Symbol, of: str = "") -> str:
+        """A factor; ``of`` is what it differentiates where that is no name."""
+        of = of or (self.vec(self.name(symbol.of)) if symbol.vec_of else self.name(symbol.of))
         at = None if symbol.at is None else f"({', '.join(map(self.name, symbol.at))})"
         if symbol.kind == "slot":
             text = f"{self.below_operator(self.signs.partial.strip(), str(symbol.slot))} {of}"
@@ -83,9 +83,9 @@ class _Writer(ABC):
             text = self.fraction(sign + of, sign + (f"({by})" if len(symbol.by) > 1 else by))
             return text if at is None else f"{text}{at}" if self.stacks_fractions else f"({text}){at}"
         head = "J" if symbol.kind == "J" else self.signs.nabla
-        if at is None:
-            return f"{self.below_operator(head, by)} {of}"
-        return f"({head} {of}){at}" if len(symbol.at or ()) == 1 else f"({self.below_operator(head, by)} {of}){at}"
+        if by and (at is None or len(symbol.at or ()) > 1):
+            head = self.below_operator(head, by)
+        return f"{head} {of}" if at is None else f"({head} {of}){at}"
 
     @abstractmethod
     def _name(self, spelling: Spelling) -> str: ...
@@ -189,6 +189,12 @@ class LatexWriter(_Writer):
     def below_operator(self, operator: str, index: str) -> str:
         """An operator with what it differentiates by."""
         return f"{operator}_{{{index}}}"
+
+    def grid(self, rows: int) -> tuple[str, str, str, str]:
+        """What stands before a matrix of blocks, between two of a row, between two rows, and behind it."""
+        if rows == 1:
+            return self.signs.open, self.signs.bar, "", self.signs.close
+        return "\\begin{pmatrix} ", " & ", " \\\\[1ex] ", " \\end{pmatrix}"
 
     def pairing(self, one: str, other: str) -> str:
         """The inner product of two texts."""
@@ -303,6 +309,12 @@ class TextWriter(_Writer):
         if index.isdecimal() and not self.ascii:
             return operator + "".join(_SUBSCRIPT[digit] for digit in index)
         return f"{operator}_{{{index}}}" if "," in index or "(" in index else f"{operator}_{index}"
+
+    def grid(self, rows: int) -> tuple[str, str, str, str]:
+        """What stands before a matrix of blocks, between two of a row, between two rows, and behind it."""
+        if rows == 1:
+            return self.signs.open, self.signs.bar, "", self.signs.close
+        return "[ ", ", ", "; ", " ]"
 
     def pairing(self, one: str, other: str) -> str:
         """The inner product of two texts."""
