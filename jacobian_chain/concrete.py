@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from jacobian_chain.abstraction import Abstraction, abstract
 from jacobian_chain.arrays import Arrays
-from jacobian_chain.blocks import Block, ConcreteDerivation, derive_along, derive_concrete, derive_second
-from jacobian_chain.calculus import gradients, jacobians
+from jacobian_chain.blocks import ConcreteDerivation, derive_along, derive_concrete, derive_second
 from jacobian_chain.errors import OptionError
-from jacobian_chain.exposition import Line, Page, count_atoms
-from jacobian_chain.formula import of_tape
+from jacobian_chain.exposition import Page, count_atoms
+from jacobian_chain.factors import write_factors, write_slopes
 from jacobian_chain.jacobian import FORMS, INDEX_POSITIONS, LEGEND, NAMINGS, Jacobian, Sheet, choose, explain_names
-from jacobian_chain.maps import count_references
 from jacobian_chain.notation import Labels
 from jacobian_chain.operations import ELEMENTWISE
 from jacobian_chain.render import BLOCKS_A_LINE
@@ -184,64 +182,11 @@ class ConcreteJacobian(Jacobian):
         page, sheet = inner.write(writer, plain, options)
         derivation = page.derivation
         roots = [*derivation.blocks, *(line.map for line in (*derivation.definitions, *derivation.lines))]
-        used = count_references(derivation.maps, roots)
-        arrays = Arrays(self.tape)
-        blocks, lefts = [], []
-        for index, node in enumerate(derivation.maps):
-            if node.kind != "partial" or not used[index]:
-                continue
-            value = abstraction.values[node.of]
-            step = abstraction.tape.step(node.of)
-            own = self.tape.step(value)
-            assert step is not None, "a factor belongs to a step"
-            assert own is not None, "and that to one of the concrete tape"
-            inputs = [abstraction.values[source] for source in step.inputs]
-            if own.operation == "layer" and own.inputs == tuple(inputs):
-                continue  # without a definition
-            by = inputs[node.by]
-            symbol = page.symbol(node)
-            of_shape, by_shape = arrays.shapes[value], arrays.shapes[by]
-            adjoint = page.means_adjoint(symbol, node.of)
-            if of_shape == SCALAR and by_shape.is_matrix and not symbol.vec_by:
-                found = gradients(arrays, value, dict.fromkeys(inputs))[by]
-                adjoint = not adjoint
-            else:
-                found = jacobians(arrays, value, dict.fromkeys(inputs))[by]
-                if of_shape.is_matrix and by_shape == SCALAR and not symbol.vec_of:
-                    found = arrays.reshape(found, of_shape)
-            if adjoint:
-                found = arrays.transpose(found)
-            blocks.append(Block(value, by, found, arrays.shapes[found], symbol.vec_of or symbol.vec_by))
-            lefts.append(writer.symbol(symbol))
-        names = {value: page.variable(k) for k, value in enumerate(abstraction.values) if not self.tape.names[value]}
-        inside = Page(ConcreteDerivation(arrays, self.output, self.layout, tuple(blocks), (), False), writer, page.labels, names)
-        lines = [Line(left, inside.right_side(block)) for left, block in zip(lefts, blocks, strict=True)]
-        for k in abstraction.invented:
-            value = abstraction.values[k]
-            lines.append(Line(writer.name(names[value]), inside.formula.text(value)))
-        lines += [*inside.definitions(), *write_slopes(inside)]
+        factors = write_factors(self.tape, abstraction, page, roots, writer)
+        lines = [line for _, line in factors.lines]
         text = writer.below(sheet.text, [(line.left, [line.right]) for line in lines]) if lines else sheet.text
-        legend = (*explain_names(page.labels, plain), *self._facts(arrays, plain))  # last: writing factors makes names up
+        legend = (*explain_names(page.labels, plain), *self._facts(factors.arrays, plain))  # last: writing factors makes names up
         return Sheet(text, legend[: LEGEND + 1], (*sheet.notices, *self._find_notices(self.spelled_out)))
-
-
-def write_slopes(page: Page) -> list[Line]:
-    """What the derivatives are of functions that the text defines, as SymPy finds them."""
-    bodies = dict(page.arrays.tape.functions)
-    arrays = page.arrays
-    steps = [arrays.view(node) for node in arrays.reachable([*(block.node for block in page.shown), *page.invented])]
-    slopes = dict.fromkeys((step.name, int(step.coefficients[0])) for step in steps if step.operation == "apply" and step.coefficients)
-    lines = []
-    for name, order in slopes:
-        if name in bodies:
-            from jacobian_chain.symbolic import differentiate_function
-
-            body = differentiate_function(bodies[name], order)
-            labels = Labels(body, len(body.names) - 1, "outputs")
-            head = page.writer.name(page.labels.name(name)) + "'" * order
-            right = of_tape(body, page.writer, labels).text(len(body.names) - 1)
-            lines.append(Line(f"{head}({page.writer.name(labels.value(0))})", right))
-    return lines
 
 
 class SecondDerivative:

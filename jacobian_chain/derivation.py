@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from jacobian_chain.errors import LimitError
 from jacobian_chain.maps import IDENTITY, ZERO, Arena, Joint, Map, expand
 from jacobian_chain.tape import Tape
 
@@ -91,6 +92,55 @@ def derive(
         blocks, definitions = sweep.factor()
     maps = tuple(sweep.arena.maps)
     return Derivation(tape, output, tuple(variables), label, maps, blocks, definitions, tuple(lines), sweep.scalar_fed(), overflow)
+
+
+class Trace(NamedTuple):
+    """A derivation, and how each block comes about: for each variable nodes that are equal, the last of them the block.
+
+    The first has one factor behind the name of a derivative, the next one more, as the name is replaced by what it stands for.
+    """
+
+    derivation: Derivation
+    chains: tuple[tuple[int, ...], ...]
+
+
+def trace(tape: Tape, output: int, variables: Sequence[int], label: str = "", limit: int = MAX_FACTORS, longest: int = 8) -> Trace:
+    """The blocks of d output / d variables, each factor by factor from the variable outwards.
+
+    A chain that would have more than ``longest`` lines has its first and its last one.
+
+    Raises:
+        LimitError: there would be more than ``limit`` factors.
+
+    >>> from jacobian_chain.errors import Source
+    >>> from jacobian_chain.reading import read_composition
+    >>> tape = read_composition(Source("y = f(g(h(x)))")).tape
+    >>> found = trace(tape, 3, [0])
+    >>> [[found.derivation.maps[arg].kind for arg in found.derivation.maps[node].args] for node in found.chains[0]]
+    [['total', 'partial'], ['total', 'partial', 'partial'], ['partial', 'partial', 'partial']]
+    """
+    sweep = _Sweep(tape, output, tuple(variables))
+    count = sweep.count_factors()
+    blocks, definitions = sweep.factor()
+    chains = []
+    for variable, block in zip(variables, blocks, strict=True):
+        path = [variable]
+        while 0 <= path[-1] < output and sweep.dominator[path[-1]] >= 0:
+            path.append(sweep.dominator[path[-1]])
+        factors = [sweep.local[value] for value in path[:-1]]
+        ends = [end for end in range(1, len(path) - 1) if tape.nested or tape.names[path[end]]]
+        ends = ends if len(ends) < longest else ends[:1]
+        count += sum(end + 1 for end in ends)
+        if count > limit:
+            raise LimitError(
+                f"written out, the blocks have more than {limit:,} factors", hint="--steps backprop has one line for each value"
+            )
+        lines = [sweep.arena.product([sweep._adjoint_of(path[end]), *reversed(factors[:end])]) for end in ends]
+        chains.append((*lines, sweep.arena.product(reversed(factors)) if lines else block))
+    derivation = Derivation(
+        tape, output, tuple(variables), label, tuple(sweep.arena.maps), blocks, definitions, scalar_fed=sweep.scalar_fed()
+    )
+    return Trace(derivation, tuple(chains))
 
 
 def expand_derivation(derivation: Derivation, limit: int = MAX_FACTORS) -> Derivation:

@@ -168,10 +168,19 @@ class Page:
         writer: the language.
         labels: what values are called.
         known: names of values that the text does not name.
+        sign: ``∂``, or ``d`` for upright derivatives.
     """
 
-    def __init__(self, derivation: ConcreteDerivation, writer: Writer, labels: Labels, known: Mapping[int, Spelling] | None = None) -> None:
+    def __init__(
+        self,
+        derivation: ConcreteDerivation,
+        writer: Writer,
+        labels: Labels,
+        known: Mapping[int, Spelling] | None = None,
+        sign: str = "∂",
+    ) -> None:
         self.derivation = derivation
+        self.sign = sign
         self.known = known or {}
         self.arrays = derivation.arrays
         self.writer = writer
@@ -233,13 +242,13 @@ class Page:
         blocks = self.shown
         labels = self.labels
         if label:
-            return self.writer.symbol(Symbol("∂", self.spelling(blocks[0].of), (labels.name(label),)))
-        return self.writer.symbol(Symbol("∂", self.spelling(blocks[0].of), tuple(self.spelling(block.by) for block in blocks)))
+            return self.writer.symbol(Symbol(self.sign, self.spelling(blocks[0].of), (labels.name(label),)))
+        return self.writer.symbol(Symbol(self.sign, self.spelling(blocks[0].of), tuple(self.spelling(block.by) for block in blocks)))
 
     def _symbol(self, of: int, by: int, on_vec: bool = False) -> Symbol:
         shapes = self.arrays.shapes
         vec_of, vec_by = on_vec and shapes[of].is_matrix, on_vec and shapes[by].is_matrix
-        return Symbol("∂", self.spelling(of), (self.spelling(by),), vec_of=vec_of, vec_by=vec_by)
+        return Symbol(self.sign, self.spelling(of), (self.spelling(by),), vec_of=vec_of, vec_by=vec_by)
 
     def spelling(self, value: int) -> Spelling:
         """What a value with a name is called."""

@@ -91,6 +91,7 @@ class Operation(NamedTuple):
         typed: how it is typed, with the inputs u, v, A, B.
         formula: its differential, as text.
         domain: where it is defined and differentiable; empty for everywhere.
+        rule: the name of its rule of differentiation, for people.
         example: an equation whose last operation it is, with every shape declared, for tests.
         source: where the formula can be looked up.
     """
@@ -102,6 +103,7 @@ class Operation(NamedTuple):
     example: str
     source: str
     domain: str = ""
+    rule: str = ""
 
 
 def _sum(at: At) -> list[Word]:
@@ -271,10 +273,26 @@ def curve(at: At, adjoint: int, inputs: tuple[int, ...], slot: int) -> list[Word
 OPERATIONS = {
     operation.name: operation
     for operation in (
-        Operation("sum", _sum, "A + B, 2 A - B", "dA + dB, 2 dA - dB", "A: 2 x 3; B: 3 x 2; f = 2 A - B^T", "MC (35)"),
-        Operation("scale", _scale, "s A", "ds A + s dA", "s: scalar; A: 3 x 2; f = s A^T", "MC (34)"),
-        Operation("product", _product, "A X B", "dA X B + A dX B + A X dB", "A: 2 x 3; X: 3 x 4; B: 4 x 2; f = A X B", "MC (37)"),
-        Operation("hadamard", _hadamard, "A .* B", "dA ⊙ B + A ⊙ dB", "A: 2 x 3; B: 2 x 3; f = A .* B", "MC (38)"),
+        Operation("sum", _sum, "A + B, 2 A - B", "dA + dB, 2 dA - dB", "A: 2 x 3; B: 3 x 2; f = 2 A - B^T", "MC (35)", rule="the sum rule"),
+        Operation("scale", _scale, "s A", "ds A + s dA", "s: scalar; A: 3 x 2; f = s A^T", "MC (34)", rule="the rule for a scalar factor"),
+        Operation(
+            "product",
+            _product,
+            "A X B",
+            "dA X B + A dX B + A X dB",
+            "A: 2 x 3; X: 3 x 4; B: 4 x 2; f = A X B",
+            "MC (37)",
+            rule="the rule for a matrix product",
+        ),
+        Operation(
+            "hadamard",
+            _hadamard,
+            "A .* B",
+            "dA ⊙ B + A ⊙ dB",
+            "A: 2 x 3; B: 2 x 3; f = A .* B",
+            "MC (38)",
+            rule="the rule for an entrywise product",
+        ),
         Operation(
             "power",
             _power,
@@ -283,12 +301,33 @@ OPERATIONS = {
             "A: 2 x 3; f = A.^3",
             "MN 8",
             "positive entries, or whole exponents and entries ≠ 0",
+            rule="the power rule, entry by entry",
         ),
-        Operation("apply", _apply, "tanh(A), σ(A)", "σ'(A) ⊙ dA", "A: 2 x 3; f = σ(A)", "MN 8"),
-        Operation("transpose", lambda at: at.word("transposition"), "A^T", "dAᵀ", "A: 2 x 3; f = A^T", "MC (44)"),
-        Operation("inverse", _inverse, "A^-1", "-A⁻¹ dA A⁻¹", "A: 3 x 3; f = A^-1", "MC (40)", "det A ≠ 0"),
-        Operation("trace", lambda at: at.inner(at.arrays.identity(at.domain.rows)), "tr(A)", "tr(dA)", "A: 3 x 3; f = tr(A)", "MC (36)"),
-        Operation("det", _det, "det(A)", "det(A) tr(A⁻¹ dA)", "A: 3 x 3; f = det(A)", "MC (42)", "det A ≠ 0"),
+        Operation(
+            "apply",
+            _apply,
+            "tanh(A), σ(A)",
+            "σ'(A) ⊙ dA",
+            "A: 2 x 3; f = σ(A)",
+            "MN 8",
+            rule="the chain rule for a function of every entry",
+        ),
+        Operation(
+            "transpose", lambda at: at.word("transposition"), "A^T", "dAᵀ", "A: 2 x 3; f = A^T", "MC (44)", rule="the rule for a transpose"
+        ),
+        Operation("inverse", _inverse, "A^-1", "-A⁻¹ dA A⁻¹", "A: 3 x 3; f = A^-1", "MC (40)", "det A ≠ 0", rule="the rule for an inverse"),
+        Operation(
+            "trace",
+            lambda at: at.inner(at.arrays.identity(at.domain.rows)),
+            "tr(A)",
+            "tr(dA)",
+            "A: 3 x 3; f = tr(A)",
+            "MC (36)",
+            rule="the rule for a trace",
+        ),
+        Operation(
+            "det", _det, "det(A)", "det(A) tr(A⁻¹ dA)", "A: 3 x 3; f = det(A)", "MC (42)", "det A ≠ 0", rule="the rule for a determinant"
+        ),
         Operation(
             "logdet",
             lambda at: at.inner(at.arrays.transpose(at.arrays.inverse(at.input))),
@@ -297,8 +336,17 @@ OPERATIONS = {
             "A: 3 x 3; f = logdet(A)",
             "MC (43)",
             "det A ≠ 0; log of its absolute value",
+            rule="the rule for the logarithm of a determinant",
         ),
-        Operation("sqnorm", _sqnorm, "||A||^2, ||A||_F^2", "2 tr(Aᵀ dA)", "A: 2 x 3; f = ||A||_F^2", "MC (132)"),
+        Operation(
+            "sqnorm",
+            _sqnorm,
+            "||A||^2, ||A||_F^2",
+            "2 tr(Aᵀ dA)",
+            "A: 2 x 3; f = ||A||_F^2",
+            "MC (132)",
+            rule="the rule for a squared norm",
+        ),
         Operation(
             "norm1",
             lambda at: at.inner(at.arrays.apply("sign", at.input)),
@@ -307,6 +355,7 @@ OPERATIONS = {
             "v: 3; f = ||v||_1",
             "MN 8",
             "entries ≠ 0",
+            rule="the rule for a 1-norm",
         ),
         Operation(
             "logsumexp",
@@ -315,6 +364,7 @@ OPERATIONS = {
             "softmax(v)ᵀ dv",
             "v: 3; f = logsumexp(v)",
             "DLB 6.2.2",
+            rule="the rule for log-sum-exp, whose gradient is the softmax",
         ),
         Operation(
             "softmax",
@@ -323,6 +373,7 @@ OPERATIONS = {
             "(diag(p) - p pᵀ) dv with p the value, for each row or column",
             "A: 2 x 3; f = softmax_rows(A)",
             "DLB 6.2.2",
+            rule="the rule for a softmax",
         ),
         Operation(
             "CE",
@@ -332,6 +383,7 @@ OPERATIONS = {
             "z: 3; y: 3 free; p = softmax(z); f = CE(p, y)",
             "DLB 6.2.2",
             "positive p",
+            rule="the rule for a cross-entropy",
         ),
         Operation(
             "layernorm",
@@ -341,15 +393,44 @@ OPERATIONS = {
             "v: 3; f = layernorm(v)",
             "Ba, Kiros & Hinton, Layer Normalization (2016)",
             "entries not all equal",
+            rule="the rule for a layer normalisation",
         ),
-        Operation("diag", lambda at: at.word("diag"), "diag(v)", "diag(dv)", "v: 3; f = diag(v)", "MN 2"),
-        Operation("diagonal", lambda at: at.word("diagonal"), "diag(A)", "diag(dA)", "A: 3 x 3; f = diag(A)", "MN 2"),
-        Operation("vec", lambda at: at.word("reshape"), "vec(A)", "vec(dA)", "A: 2 x 3; f = vec(A)", "MN 2"),
-        Operation("reshape", lambda at: at.word("reshape"), "the inverse of vec", "the inverse of vec of dv", "", "MN 2"),
-        Operation("kron", _kron, "kron(A, B), A ⊗ B", "dA ⊗ B + A ⊗ dB", "A: 2 x 3; B: 3 x 2; f = kron(A, B)", "MC (39)"),
-        Operation("beside", _block, "[A, B]", "[dA, dB]", "A: 2 x 3; B: 2 x 4; f = [A, B]", "MN 1"),
-        Operation("below", _block, "[A; B]", "[dA; dB]", "A: 2 x 3; B: 4 x 3; f = [A; B]", "MN 1"),
-        Operation("layer", _layer, "g(A, v), any other name", "J_A g dA + J_v g dv", "A: 2 x 3; v: 4; y: 5; y = g(A^T, v)", "MN 5"),
+        Operation(
+            "diag", lambda at: at.word("diag"), "diag(v)", "diag(dv)", "v: 3; f = diag(v)", "MN 2", rule="the rule for a diagonal matrix"
+        ),
+        Operation(
+            "diagonal",
+            lambda at: at.word("diagonal"),
+            "diag(A)",
+            "diag(dA)",
+            "A: 3 x 3; f = diag(A)",
+            "MN 2",
+            rule="the rule for a diagonal",
+        ),
+        Operation("vec", lambda at: at.word("reshape"), "vec(A)", "vec(dA)", "A: 2 x 3; f = vec(A)", "MN 2", rule="the rule for vec"),
+        Operation(
+            "reshape", lambda at: at.word("reshape"), "the inverse of vec", "the inverse of vec of dv", "", "MN 2", rule="the rule for vec"
+        ),
+        Operation(
+            "kron",
+            _kron,
+            "kron(A, B), A ⊗ B",
+            "dA ⊗ B + A ⊗ dB",
+            "A: 2 x 3; B: 3 x 2; f = kron(A, B)",
+            "MC (39)",
+            rule="the rule for a Kronecker product",
+        ),
+        Operation("beside", _block, "[A, B]", "[dA, dB]", "A: 2 x 3; B: 2 x 4; f = [A, B]", "MN 1", rule="the rule for blocks"),
+        Operation("below", _block, "[A; B]", "[dA; dB]", "A: 2 x 3; B: 4 x 3; f = [A; B]", "MN 1", rule="the rule for blocks"),
+        Operation(
+            "layer",
+            _layer,
+            "g(A, v), any other name",
+            "J_A g dA + J_v g dv",
+            "A: 2 x 3; v: 4; y: 5; y = g(A^T, v)",
+            "MN 5",
+            rule="the chain rule for an unspecified layer",
+        ),
         Operation("gradient", _gradient, "the gradient of a layer", "∇²g dA", "", "MN 6"),
         Operation("indicator", lambda at: at.entrywise(at.arrays.zeros(at.domain)), "1[A > 0]", "0", "", "", "entries ≠ 0"),
     )

@@ -78,7 +78,7 @@ def peel(tape: Tape, output: int, variables: Sequence[int], label: str = "", eve
     >>> from jacobian_chain.reading import read_composition
     >>> tape = read_composition(Source("L2(L1(x, a), b)")).tape
     >>> [line.rule for line in peel(tape, tape.index("f"), [1, 2]).lines]
-    ['chain', 'blocks', 'multiply', 'multiply']
+    ['chain', 'blocks', 'multiply', 'multiply', 'multiply']
     """
     return _Peeler(tape, output, tuple(variables), label, everything, limit).run()
 

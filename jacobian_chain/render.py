@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 
 from jacobian_chain.derivation import Line
@@ -289,11 +289,12 @@ def _gather(pieces: list[str]) -> list[str]:
     return gathered
 
 
-def write_value(tape: Tape, value: int, writer: Writer, labels: Labels, deep: bool = True) -> str:
+def write_value(tape: Tape, value: int, writer: Writer, labels: Labels, deep: bool = True, called: Mapping[int, str] | None = None) -> str:
     """A value as an expression of named ones: what stands right of its ``=``.
 
-    Values without a name are written out, or, unless ``deep``, called by their fresh names.
+    Values without a name are written out, or, unless ``deep``, called by their fresh names; some are ``called`` by a text in any case.
     """
+    called = called or {}
     parts: list[str] = []
     stack: list[int | str] = [value]
     while stack:
@@ -302,6 +303,9 @@ def write_value(tape: Tape, value: int, writer: Writer, labels: Labels, deep: bo
             parts.append(item)
             continue
         step = tape.step(item)
+        if item != value and item in called:
+            parts.append(called[item])
+            continue
         if item != value and (tape.names[item] or not (deep or step is None or step.operation != "layer")):
             parts.append(writer.name(labels.value(item)))
             continue

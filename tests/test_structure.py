@@ -18,7 +18,7 @@ ORDER = [
     "residues", "numeric", "verification", "witness", "worlds", "export", "symbolic", "verdict", "words", "problem", "vocabulary", "answer",
     "evaluate", "field", "transcript", "claims", "diagnosis", "checking", "wording", "expressions", "listing", "glossary", "phrases",
     "calls", "products", "solution", "appraisal", "transcription", "trials", "mistakes", "explanation", "assessment",
-    "peeling",
+    "peeling", "steps", "factors", "concrete_steps",
     "grading", "jacobian", "concrete", "interface", "cli", "__main__",
 ]  # fmt: skip
 NESTED = "L3(L2(L1(x,θ1),θ2),θ3)"

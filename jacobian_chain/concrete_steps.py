@@ -1,0 +1,219 @@
+"""Derivations through concrete layers as a person would write them; each line names the rule that it applies.
+
+A scalar's gradients are spelled out: backwards adjoint by adjoint, or block by block, putting one adjoint after the other in its
+place. What is no scalar, and every notation that writes Jacobians, has products of layers, and below them what each factor is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from jacobian_chain.abstraction import abstract
+from jacobian_chain.article import Display, Equation, Math, Paragraph, Part, Prose
+from jacobian_chain.blocks import ConcreteDerivation, derive_concrete, derive_in_part
+from jacobian_chain.exposition import Page
+from jacobian_chain.factors import write_factors, write_slopes
+from jacobian_chain.notation import Labels
+from jacobian_chain.operations import OPERATIONS
+from jacobian_chain.steps import Narration, Style, Subject, narrate, write_equations
+from jacobian_chain.tape import SCALAR, Tape
+from jacobian_chain.writers import Writer
+
+MOST_LINES = 8
+"""How many adjoints are put in their place one after the other; longer derivations have their first and last line."""
+
+MOST_CHILDREN = 4
+"""How many values are called by name in a reason."""
+
+FRACTIONS = {None: "d", "total": "d", "partial": "∂"}
+"""Notations in which gradients are spelled out, with the sign of a derivative."""
+
+
+def narrate_concrete(kind: str, subject: Subject, style: Style) -> Narration:
+    """The steps of a derivation through concrete layers.
+
+    Raises:
+        OptionError: the notation cannot write it.
+        LimitError: it would have more factors than the limit.
+    """
+    spelled = subject.tape.shapes[subject.output] == SCALAR and style.notation in FRACTIONS and kind != "recursive"
+    if not spelled:
+        return _narrate_layers(kind, subject, style)
+    return _narrate_backprop(subject, style) if kind == "backprop" else _narrate_blocks(subject, style)
+
+
+def _narrate_layers(kind: str, subject: Subject, style: Style) -> Narration:
+    """The steps through the layers, and what each of their factors is."""
+    tape = subject.tape
+    abstraction = abstract(tape)
+    number = {value: k for k, value in enumerate(abstraction.values)}
+    variables = tuple(number[value] for value in subject.variables)
+    inner = subject._replace(tape=abstraction.tape, output=number[subject.output], variables=variables, everything=False, source=tape)
+    found = narrate(kind, inner, style)
+    reasons = _Reasons(tape, subject.output, style.writer)
+    equations = []
+    for page in found.pages:
+        factors = write_factors(tape, abstraction, page, range(len(page.derivation.maps)), style.writer)
+        for value, line in factors.lines:
+            reason = reasons.of_equation(value) if value >= 0 else ()
+            equations.append(Equation(line.left, line.right, reason))
+    parts = list(found.parts)
+    if equations:
+        parts += [Paragraph(("The factors are",)), Display(tuple(dict.fromkeys(equations)))]
+    return found._replace(parts=tuple(parts))
+
+
+def _narrate_backprop(subject: Subject, style: Style) -> Narration:
+    """Forward equations, the adjoints in the order of backpropagation, and what plugging them in gives."""
+    tape, output, writer = subject.tape, subject.output, style.writer
+    derivation = derive_concrete(tape, output, subject.variables, subject.layout, shared=True)
+    page = _page(derivation, subject, style)
+    reasons = _Reasons(tape, output, writer)
+    lines = [block for block in derivation.lines if block.by != output]
+    backward = [Equation(page.left_side(block), page.right_side(block), reasons.of_use(block.by)) for block in lines]
+    parts: list[Part] = [
+        Paragraph(("Forward, every value is computed once:",)),
+        Display(write_equations(tape, output, writer, page.labels)),
+        Paragraph(("Backward, each derivative once, in the order in which they should be computed:",)),
+        Display((*backward, *_explain(page))),
+        *_plug_in(subject, style, derivation),
+    ]
+    return Narration(tuple(parts), ())
+
+
+def _inputs(tape: Tape, value: int) -> list[int]:
+    """The values with a name that an equation takes."""
+    found: dict[int, None] = {}
+    stack = list(tape.steps[value - tape.leaves].inputs)
+    while stack:
+        source = stack.pop()
+        if source not in found:
+            found[source] = None
+            if source >= tape.leaves and not tape.names[source]:
+                stack.extend(tape.steps[source - tape.leaves].inputs)
+    return list(found)
+
+
+def _plug_in(subject: Subject, style: Style, shared: ConcreteDerivation) -> list[Part]:
+    """The longest block with everything plugged in."""
+    place = {block.by: k for k, block in enumerate(shared.lines)}
+    deepest = max(subject.variables, key=lambda value: place[value])
+    block = derive_concrete(subject.tape, subject.output, (deepest,), subject.layout)
+    page = _page(block, subject, style)
+    if all(line.right != page.lines()[0].right for line in _page(shared, subject, style).lines()):
+        equations = [Equation(line.left, line.right) for line in page.lines()]
+        return [
+            Paragraph(("Plugging the lines into each other gives, for example,",)),
+            Display((*equations, *_explain(page))),
+            Paragraph(
+                (
+                    "but it should not be computed so: the other blocks begin with the same factors, ",
+                    "which would be multiplied again for each of them.",
+                )
+                if len(subject.variables) > 1
+                else ("which computes the same, in one line.",)
+            ),
+        ]
+    return []
+
+
+def _narrate_blocks(subject: Subject, style: Style) -> Narration:
+    """Each block, one adjoint after the other put in its place."""
+    tape, output, writer = subject.tape, subject.output, style.writer
+    reasons = _Reasons(tape, output, writer)
+    parts: list[Part] = []
+    for variable in subject.variables:
+        equations: list[Equation] = []
+        below, at = 0, variable
+        while True:
+            derivation = derive_in_part(tape, output, variable, subject.layout, below)
+            page = _page(derivation, subject, style)
+            (block,) = derivation.blocks
+            right = page.right_side(block)
+            left = "" if equations else page.left_side(block)
+            if not equations or right != equations[-1].right:
+                equations.append(Equation(left, right, reasons.of_use(at)))
+            called = _called(derivation)
+            if not called:
+                equations += _explain(page)
+                break
+            at = min(called)
+            below = at + 1 if len(equations) < MOST_LINES else output + 1
+        name = Math(writer.name(page.labels.value(variable)))
+        parts += [Paragraph(("By ", name, ":")), Display(tuple(equations))]
+    return Narration(tuple(parts), ())
+
+
+def _called(derivation: ConcreteDerivation) -> list[int]:
+    """The values whose adjoints stand in the block by name."""
+    arrays = derivation.arrays
+    steps = [arrays.steps[node] for node in arrays.reachable([block.node for block in derivation.blocks])]
+    return [step.coefficients[1].numerator for step in steps if step.operation == "adjoint"]
+
+
+def _page(derivation: ConcreteDerivation, subject: Subject, style: Style) -> Page:
+    labels = Labels(subject.tape, subject.output, "outputs")
+    return Page(derivation, style.writer, labels, sign=FRACTIONS[style.notation])
+
+
+def _explain(page: Page) -> list[Equation]:
+    """What invented names and slopes stand for."""
+    return [Equation(line.left, line.right) for line in (*page.definitions(), *write_slopes(page))]
+
+
+# --- reasons ---
+
+
+class _Reasons:
+    """Why lines hold: through which values with a name a value is used, and by which rules."""
+
+    def __init__(self, tape: Tape, output: int, writer: Writer) -> None:
+        self.tape = tape
+        self.writer = writer
+        self.labels = Labels(tape, output, "outputs")
+        self.users: dict[int, list[int]] = {}
+        for value in range(tape.leaves, output + 1):
+            for source in tape.steps[value - tape.leaves].inputs:
+                self.users.setdefault(source, []).append(value)
+        self.output = output
+
+    def of_use(self, value: int) -> Prose:
+        """Of the derivative by a value."""
+        tape = self.tape
+        children, on_the_way = set(), set()
+        stack = [value]
+        while stack:
+            for user in self.users.get(stack.pop(), ()):
+                if user in on_the_way:
+                    continue
+                on_the_way.add(user)
+                if tape.names[user] or user == self.output:
+                    children.add(user)
+                else:
+                    stack.append(user)
+        rules = self._name_rules(on_the_way)
+        if len(children) > MOST_CHILDREN:
+            prose: list[str | Math] = [f"a sum over {len(children)} children"]
+        else:
+            prose = ["through "]
+            for k, child in enumerate(sorted(children)):
+                prose += [*((" and ",) if k else ()), Math(self.writer.name(self.labels.value(child)))]
+        return (*prose, ": ", *rules) if rules else tuple(prose)
+
+    def of_equation(self, value: int) -> Prose:
+        """Of the derivative of a value's own equation."""
+        inside = [source for source in _inputs(self.tape, value) if source >= self.tape.leaves and not self.tape.names[source]]
+        return self._name_rules((value, *inside))
+
+    def _name_rules(self, values: Iterable[int]) -> Prose:
+        """The rules for what some values are computed by, the last one first, each once."""
+        steps = [self.tape.steps[value - self.tape.leaves] for value in sorted(values, reverse=True)]
+        prose: list[str | Math] = []
+        for operation, function in dict.fromkeys((step.operation, step.name if step.operation == "apply" else "") for step in steps):
+            record = OPERATIONS.get(operation)
+            if record is None or not record.rule:
+                continue
+            prose += [*((", ",) if prose else ()), record.rule]
+            if function:
+                prose += [", ", Math(self.writer.name(self.labels.name(function)))]
+        return tuple(prose)
