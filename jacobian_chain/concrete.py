@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,8 @@ from jacobian_chain.writers import LatexWriter, TextWriter, Writer, to_ascii
 
 if TYPE_CHECKING:
     from sympy import BlockMatrix, Expr
+
+    from jacobian_chain.steps import Narration, Style, Subject
 
 
 class ConcreteJacobian(Jacobian):
@@ -98,6 +100,11 @@ class ConcreteJacobian(Jacobian):
         page = self._page_of(LatexWriter(index), options)
         facts = self._facts(page.derivation.arrays, TextWriter())
         return describe_concrete(page, self._write_page(page), facts, self._find_notices(page.derivation))
+
+    def _narrator(self) -> Callable[[str, Subject, Style], Narration]:
+        from jacobian_chain.concrete_steps import narrate_concrete
+
+        return narrate_concrete
 
     def _is_factored(self, options: Mapping[str, Any]) -> bool:
         """Whether the options, or the text, ask for products of layers."""

@@ -48,7 +48,9 @@ def _narrate_layers(kind: str, subject: Subject, style: Style) -> Narration:
     abstraction = abstract(tape)
     number = {value: k for k, value in enumerate(abstraction.values)}
     variables = tuple(number[value] for value in subject.variables)
-    inner = subject._replace(tape=abstraction.tape, output=number[subject.output], variables=variables, everything=False, source=tape)
+    inner = subject._replace(
+        tape=abstraction.tape, output=number[subject.output], variables=variables, everything=False, source=(tape, subject.output)
+    )
     found = narrate(kind, inner, style)
     reasons = _Reasons(tape, subject.output, style.writer)
     equations = []
@@ -73,7 +75,7 @@ def _narrate_backprop(subject: Subject, style: Style) -> Narration:
     backward = [Equation(page.left_side(block), page.right_side(block), reasons.of_use(block.by)) for block in lines]
     parts: list[Part] = [
         Paragraph(("Forward, every value is computed once:",)),
-        Display(write_equations(tape, output, writer, page.labels)),
+        Display(write_equations(tape, output, writer)),
         Paragraph(("Backward, each derivative once, in the order in which they should be computed:",)),
         Display((*backward, *_explain(page))),
         *_plug_in(subject, style, derivation),

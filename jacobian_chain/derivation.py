@@ -114,7 +114,7 @@ def trace(tape: Tape, output: int, variables: Sequence[int], label: str = "", li
 
     >>> from jacobian_chain.errors import Source
     >>> from jacobian_chain.reading import read_composition
-    >>> tape = read_composition(Source("y = f(g(h(x)))")).tape
+    >>> tape = read_composition(Source("f(g(h(x)))")).tape
     >>> found = trace(tape, 3, [0])
     >>> [[found.derivation.maps[arg].kind for arg in found.derivation.maps[node].args] for node in found.chains[0]]
     [['total', 'partial'], ['total', 'partial', 'partial'], ['partial', 'partial', 'partial']]

@@ -6,7 +6,7 @@ A :class:`Jacobian` is of abstract layers; :class:`jacobian_chain.concrete.Concr
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -26,6 +26,8 @@ from jacobian_chain.writers import LatexWriter, TextWriter, Writer
 if TYPE_CHECKING:
     from sympy import BlockMatrix, Expr
 
+    from jacobian_chain.article import Article
+    from jacobian_chain.steps import Narration, Style, Subject
     from jacobian_chain.witness import Verification
 
 INDEX_POSITIONS = ("as-typed", "sub", "super")
@@ -271,6 +273,47 @@ class Jacobian:
         from jacobian_chain import symbolic
 
         return symbolic.block_matrix(self.derivation, self.layout)
+
+    def steps(self, kind: str, form: str = "latex", ascii: bool = False, **options: Any) -> Article:
+        """The derivation as a person would write it, with formulas in ``latex`` or ``unicode``.
+
+        Args:
+            kind: ``recursive`` (from the outside in, with block matrices), ``blocks`` (block by block), or ``backprop`` (forward and
+                backward equations in the order in which they should be computed).
+            form: the language of the formulas.
+            ascii: write nothing outside of ASCII.
+            options: ``notation``, ``naming``, ``index`` and ``points`` as for :meth:`latex`; by default J for nested text, else upright
+                total derivatives.
+
+        Raises:
+            OptionError: the notation cannot write it.
+            LimitError: it would have too many factors.
+
+        >>> from jacobian_chain import derive, parse
+        >>> steps = derive(parse("L2(L1(x, θ1), θ2)"), wrt="θ").steps("blocks", "unicode")
+        >>> print(steps.parts[1].text)
+        J_θ f = ( J_θ₁ f  │  J_θ₂ f )
+        """
+        from jacobian_chain.steps import TITLES, Style, Subject, make_article
+
+        choose("kind of steps", kind, TITLES)
+        unknown = [name for name, value in options.items() if value and name not in ("notation", "naming", "index", "points")]
+        if unknown:
+            raise OptionError(f"--{unknown[0].replace('_', '-')} has no effect on steps", hint="leave it away")
+        index = choose("index", options.get("index") or "as-typed", INDEX_POSITIONS)
+        writer: Writer = LatexWriter(index) if choose("form", form, FORMS) == "latex" else TextWriter(index, ascii=ascii)
+        notation, naming = options.get("notation"), options.get("naming")
+        if notation is not None:
+            choose("notation", notation, NOTATIONS)
+        if naming is not None:
+            choose("naming", naming, NAMINGS)
+        subject = Subject(self.tape, self.output, self.selection.variables, self.selection.label, self.layout, self.limit)
+        return make_article(kind, subject, Style(writer, notation, naming, bool(options.get("points"))), self._narrator())
+
+    def _narrator(self) -> Callable[[str, Subject, Style], Narration]:
+        from jacobian_chain.steps import narrate
+
+        return narrate
 
     def verify(self, seed: int = 0) -> Verification:
         """Every block in every layout against numerical differentiation of the composition; true if all agree to 1e-6.

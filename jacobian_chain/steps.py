@@ -29,7 +29,7 @@ class Subject(NamedTuple):
     """What is derived: d ``output`` / d ``variables`` in a layout; ``limit`` is the most factors that are written out.
 
     ``everything`` says that the derivation from the outside in differentiates by all leaves until its last line; ``source`` is the
-    composition as typed, where the layers of ``tape`` stand for concrete equations.
+    composition as typed with its output, where the layers of ``tape`` stand for concrete equations.
     """
 
     tape: Tape
@@ -39,7 +39,7 @@ class Subject(NamedTuple):
     layout: Layout
     limit: int
     everything: bool = True
-    source: Tape | None = None
+    source: tuple[Tape, int] | None = None
 
 
 class Style(NamedTuple):
@@ -194,11 +194,10 @@ def narrate_backprop(subject: Subject, style: Style) -> Narration:
     if subject.source is None:
         values = [value for value in range(tape.leaves, output + 1) if tape.names[value] or value in adjoints]
         names = {value: writer.name(page.variable(value)) for value in values}
-        forward = tuple(
-            Equation(name, write_value(tape, value, writer, page.labels, not tape.nested, names)) for value, name in names.items()
-        )
+        rights = (write_value(tape, value, writer, page.labels, not tape.nested, names) for value in values)
+        forward = tuple(Equation(names[value], right) for value, right in zip(values, rights, strict=True))
     else:
-        forward = write_equations(subject.source, len(subject.source.names) - 1, writer, page.labels)
+        forward = write_equations(*subject.source, writer)
     children = _children(tape, output, adjoints)
     named = {(line.of, line.by) for line in derivation.definitions}
     backward = []
@@ -226,14 +225,15 @@ def narrate_backprop(subject: Subject, style: Style) -> Narration:
     return Narration(tuple(parts), (page,))
 
 
-def write_equations(tape: Tape, output: int, writer: Writer, labels: Labels) -> tuple[Equation, ...]:
+def write_equations(tape: Tape, output: int, writer: Writer) -> tuple[Equation, ...]:
     """The equations of the values with a name that the output depends on."""
+    labels = Labels(tape, output, "outputs")
     needed = {output}
     for value in range(output, tape.leaves - 1, -1):
         if value in needed:
             needed.update(tape.steps[value - tape.leaves].inputs)
     values = [value for value in range(tape.leaves, output + 1) if value in needed and (tape.names[value] or value == output)]
-    return tuple(Equation(writer.name(labels.name(tape.names[value])), write_value(tape, value, writer, labels)) for value in values)
+    return tuple(Equation(writer.name(labels.value(value)), write_value(tape, value, writer, labels)) for value in values)
 
 
 def _children(tape: Tape, output: int, adjoints: Iterable[int]) -> dict[int, tuple[int, ...]]:
@@ -389,7 +389,7 @@ NARRATORS: dict[str, Callable[[Subject, Style], Narration]] = {
 """The kinds of steps by name."""
 
 
-def to_article(kind: str, subject: Subject, style: Style, narration: Narration) -> Article:
-    """The parts with a title."""
+def make_article(kind: str, subject: Subject, style: Style, narrator: Callable[[str, Subject, Style], Narration]) -> Article:
+    """The steps that ``narrator`` tells, with their title."""
     language = "latex" if isinstance(style.writer, LatexWriter) else "text"
-    return Article(title_of(kind, subject, style.writer), narration.parts, language)
+    return Article(title_of(kind, subject, style.writer), narrator(kind, subject, style).parts, language)
