@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple, TypeVar
 
-from jacobian_chain.answer import Answer, Statement
+from jacobian_chain.answer import Answer, Statement, Target
 from jacobian_chain.evaluate import MisfitError, Setting, blocks_of, evaluate
 from jacobian_chain.layout import Layout
 from jacobian_chain.problem import Problem
@@ -58,18 +58,19 @@ class Question(NamedTuple):
 
 
 class Piece(NamedTuple):
-    """Part of a claim: the right side ``root`` of a statement, whether its left side is a transpose, whether of a scalar's derivative."""
+    """Part of a claim: the right side ``root`` of a statement, whether its left side is a transpose, of a scalar's derivative, of ∇."""
 
     root: int
     transposed: bool
     statement: int
     scalar: bool = False
+    gradient: bool = False
 
     def is_turned(self, setting: Setting) -> bool:
-        """Whether the right side is the transpose of what is claimed: not where a literal Jᵀ is what the layout asks for."""
+        """Whether the right side is the transpose of what is claimed: not where a literal Jᵀ, or ∇ᵀ, is what the layout asks for."""
         layout = setting.layout
-        wanted = setting.literal and (layout.transposes_scalar if self.scalar else layout.transposes_array)
-        return self.transposed and not wanted
+        transposes = layout.transposes_scalar if self.scalar else layout.transposes_array
+        return self.transposed and not (setting.literal and transposes is not self.gradient)
 
 
 class Claim(NamedTuple):
@@ -105,19 +106,25 @@ def find_claim(answer: Answer, question: Question) -> Claim:
     if target is not None and target.of == question.of and set(question.variables) <= set(target.by):
         same = target.by == question.variables
         kept = None if same else tuple(target.by.index(variable) for variable in question.variables)
-        return Claim(True, (Piece(final.links[-1], target.transposed, last, scalar),), kept, len(target.by))
+        return Claim(True, (Piece(final.links[-1], target.transposed, last, scalar, _is_gradient(answer, target)),), kept, len(target.by))
     if target is not None:
         pieces: dict[int, Piece] = {}
         for k, statement in enumerate(statements):
             named = statement.target
             if named is not None and named.of == question.of and len(named.by) == 1 and named.by[0] in question.variables:
-                pieces[named.by[0]] = Piece(statement.links[-1], named.transposed, k, scalar)
+                pieces[named.by[0]] = Piece(statement.links[-1], named.transposed, k, scalar, _is_gradient(answer, named))
         if pieces:
             return Claim(False, tuple(pieces.get(variable) for variable in question.variables))
     bare = [k for k, statement in enumerate(statements) if _is_bare(statement)]
     if len(bare) == len(statements) == len(question.variables) > 1:
         return Claim(False, tuple(Piece(statements[k].links[0], False, k) for k in bare))
     return Claim(True, (Piece(final.links[-1], False, last),))
+
+
+def _is_gradient(answer: Answer, target: Target) -> bool:
+    """Whether a left side is written with ∇, which has the shape of its variable in every layout."""
+    part = answer.parts[target.part]
+    return part.kind == "derivative" and isinstance(part.value, int) and answer.atoms[part.value].sign == "∇"
 
 
 def _is_bare(statement: Statement) -> bool:

@@ -95,6 +95,10 @@ NOTATIONS = {
 """The notations by name."""
 
 
+MAX_INSIDE = 100
+"""Most inputs of the unnamed parts of an equation that are looked at."""
+
+
 class Labels:
     """What values, slots and layers are called on paper, fresh names included.
 
@@ -233,17 +237,36 @@ def shape_of_block(derivation: Derivation, layout: Layout, position: int, plain:
 class Page:
     """Writes and reads the factors of one derivation, in one layout, notation and naming.
 
+    Args:
+        derivation: what is written.
+        layout: of all factors.
+        notation: how a factor is written.
+        labels: what values are called.
+        points: whether every factor shows where it is evaluated.
+        vec: whether a scalar's derivative by a matrix is written on ``vec``.
+        tells_places: whether J of a layer that is applied more than once shows where it is evaluated.
+
     Raises:
         OptionError: the notation cannot write this derivation.
     """
 
-    def __init__(self, derivation: Derivation, layout: Layout, notation: Notation, labels: Labels, points: bool, vec: bool = False) -> None:
+    def __init__(
+        self,
+        derivation: Derivation,
+        layout: Layout,
+        notation: Notation,
+        labels: Labels,
+        points: bool,
+        vec: bool = False,
+        tells_places: bool = False,
+    ) -> None:
         self.derivation = derivation
         self.tape = derivation.tape
         self.layout = layout
         self.notation = notation
         self.labels = labels
         self.points = points
+        self.tells_places = tells_places
         scalar = self.tape.shapes[derivation.output].is_scalar
         if notation.scalar_only and not scalar:
             name = labels.value(derivation.output).key
@@ -385,12 +408,28 @@ class Page:
 
     def _numerator(self, step: int) -> Spelling:
         """What stands on top of a fraction: the value's name, or the layer's where it has none or is called after its input."""
-        if self.tape.names[step] and not (self.labels.naming == "inputs" and self.tape.nested):
-            return self.labels.value(step)
         layer = self.labels.layer(step)
+        unclear = step in self._entangled and self.tape.index(layer.key) is None
+        if self.tape.names[step] and not unclear and not (self.labels.naming == "inputs" and self.tape.nested):
+            return self.labels.value(step)
         if (self.labels.naming == "outputs" and self.tape.nested) or self.tape.index(layer.key) is not None:
             return self.labels.value(step)
         return layer
+
+    @cached_property
+    def _entangled(self) -> frozenset[int]:
+        """The values whose last layer takes something that stands elsewhere in their equation too: ∂y/∂x could be of all of it."""
+        tape = self.tape
+        inside: dict[int, frozenset[int]] = {}  # what the equations of values without a name take
+        found = set()
+        for value, step in enumerate(tape.steps, tape.leaves):
+            deep = [inside[source] for source in step.inputs if source in inside]
+            if any(not reach.isdisjoint(step.inputs) for reach in deep):
+                found.add(value)
+            if not tape.names[value]:
+                own = [source for source in step.inputs if source not in inside]
+                inside[value] = frozenset(own).union(*deep) if len(own) + sum(map(len, deep)) < MAX_INSIDE else frozenset()
+        return frozenset(found)
 
     def _on_vec(self, of: Shape, by: Shape, variable: int) -> tuple[bool, bool]:
         """Which side must be written as a vector, because its table shape would not fit a product."""
@@ -401,7 +440,7 @@ class Page:
     def _tell_apart(self) -> None:
         """Choose points or an upright d where two factors would look the same; refuse where that does not help."""
         used = [(node.of, node.by) for node in self.derivation.maps if node.kind == "partial"]
-        if self.derivation.joints:  # beside block matrices a reader has too much to choose from
+        if self.tells_places:
             self._pointed.update(
                 factor for factor in used if self._local(*factor).kind in ("J", "∇", "slot") and not self._is_once(factor[0])
             )

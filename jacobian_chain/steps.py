@@ -320,7 +320,7 @@ def _plug_in(subject: Subject, page: Page, style: Style, shared: Derivation) -> 
     deepest = max(range(len(apart)), key=lambda k: apart[k])
     variable = written.variables[deepest]
     one = derive(subject.tape, subject.output, (variable,), "", limit=subject.limit)
-    inner = Page(one, subject.layout, page.notation, page.labels, style.points)
+    inner = Page(one, subject.layout, page.notation, page.labels, style.points, vec=True, tells_places=True)
     maps = orient(one.maps, subject.tape.shapes[subject.output], subject.layout)
     composer = Composer(inner, style.writer, maps, (one.blocks[0], *(line.map for line in one.definitions)))
     lines = [Line(subject.output, variable, one.blocks[0]), *one.definitions]
@@ -378,7 +378,9 @@ def _page(derivation: Derivation, subject: Subject, style: Style, jacobian: bool
     tape = subject.tape
     chosen = style.notation or ("jacobian" if jacobian else "total")
     named = style.naming or ("inputs" if chosen == "jacobian" and tape.nested else "outputs")
-    return Page(derivation, subject.layout, NOTATIONS[chosen], Labels(tape, subject.output, named), style.points, vec=True)
+    return Page(
+        derivation, subject.layout, NOTATIONS[chosen], Labels(tape, subject.output, named), style.points, vec=True, tells_places=True
+    )
 
 
 NARRATORS: dict[str, Callable[[Subject, Style], Narration]] = {

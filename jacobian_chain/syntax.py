@@ -218,7 +218,7 @@ def read_chains(
     >>> [(link.start, link.end) for link in chains[0].links]
     [(0, 1), (2, 4), (6, 9)]
     """
-    tokens = _tokenize(source)
+    tokens = _drop_alignment(_tokenize(source))
     for form, name in aliases:
         tokens = substitute(tokens, form, name)
     if rewrite is not None:
@@ -236,6 +236,27 @@ def read_chains(
     parser = _Parser(tokens, names, in_answer=True, bars=bars)
     chains = tuple(_read_chain(parser, segment) for segment in segments)
     return Program(tokens, (), parser.nodes, names), chains
+
+
+def _drop_alignment(tokens: Tokens) -> Tokens:
+    r"""Tokens without the marks that only align a long row: ``&`` behind a bracket, ``\\ &`` behind a bar inside of brackets."""
+    kinds = tokens.kinds
+    if "&" not in kinds or "(" not in kinds:
+        return tokens
+    result = Tokens(tokens.source, [], [], [], [])
+    done, depth, i = 0, 0, 0
+    while i < len(kinds):
+        depth += (kinds[i] in OPENING) - (kinds[i] in CLOSING)
+        last = i + 1
+        if kinds[i] == "(" or (kinds[i] == "|" and depth):
+            while last < len(kinds) and kinds[last] in _BLANK and (kinds[i] == "|" or kinds[last] != "\\\\"):
+                last += 1
+        if "&" in kinds[i + 1 : last]:
+            copy_tokens(tokens, done, i + 1, result)
+            done = last
+        i = last
+    copy_tokens(tokens, done, len(kinds), result)
+    return result
 
 
 def _split_at_commas(kinds: Sequence[str], start: int, end: int) -> list[tuple[int, int]]:

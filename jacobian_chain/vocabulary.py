@@ -51,13 +51,14 @@ class Vocabulary:
         self.labels = Labels(tape, outputs[0] if outputs else len(tape.names) - 1, naming)
         self._fresh: dict[str, str] = {}  # index of a fresh name to the name
         extra: dict[str, int] = {}
+        taken = {source for step in tape.steps if step.operation == "layer" for source in step.inputs}
         for value, step in enumerate(tape.steps, tape.leaves):
             if step.operation != "layer":
                 continue
             names = [self.labels.slot(value, slot).key for slot in range(len(step.inputs))]
             for name, source in zip(names, step.inputs, strict=True):
                 self.values.setdefault(name, source)
-            if naming == "outputs":
+            if naming == "outputs" or value not in taken:
                 self.values.setdefault(self.labels.value(value).key, value)
             if tape.nested:
                 self._name_by_layer(value, extra)
