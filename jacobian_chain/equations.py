@@ -18,6 +18,7 @@ _COMMANDS |= {sign: f"_{{{plain}}}" for sign, plain in SUBSCRIPTS.items()} | {si
 _SIGNS = re.compile(f"([{re.escape(''.join(_COMMANDS))}]+)")
 _PUNCTUATION = {"–": "-", "—": "-", "“": '"', "”": '"', "‘": "'", "’": "'", "\N{NO-BREAK SPACE}": " "}
 
+_SIDE = re.compile(r"[lr] ")
 _BREAKS = frozenset({r"\cdot", "+", "-", r"\odot", r"\otimes", r"\oslash", "="})
 """Signs in front of which a row may be broken."""
 
@@ -147,7 +148,8 @@ class Chunk(NamedTuple):
 
 
 def break_row(tree: Tree, limit: float) -> list[Chunk]:
-    r"""A row in chunks no wider than ``limit`` em, broken in front of signs that stand in no bracket; between two signs it may be wider.
+    r"""A row in chunks no wider than ``limit`` em, broken behind the bars between blocks, or in front of signs that stand in no bracket; what
+    stands between two such places may be wider.
 
     >>> [chunk.text.strip() for chunk in break_row(read_latex(r"= a b c \cdot d (e + f) + g h"), 5)]
     ['=abc', '\\cdot d(e+f)', '+gh']
@@ -159,9 +161,13 @@ def break_row(tree: Tree, limit: float) -> list[Chunk]:
         return [Chunk(write_latex(tree), sizes[root])]
     runs: list[list[int]] = [[]]  # what must stay together
     depth, before = 0, "operator"
+    blocks = [item for item in whole.args if tree.nodes[item].kind == "sized" and _SIDE.search(tree.nodes[item].text) is None]
     for item in whole.args:
         node = tree.nodes[item]
-        if depth == 0 and node.kind == "operator" and node.text in _BREAKS and before not in ("operator", "space"):
+        if blocks:
+            if runs[-1] and runs[-1][-1] in blocks and node.kind != "space":
+                runs.append([])
+        elif depth == 0 and node.kind == "operator" and node.text in _BREAKS and before not in ("operator", "space"):
             runs.append([])
         depth += {"open": 1, "close": -1}.get(tree.core(item).kind, 0)
         if node.kind == "sized":

@@ -23,6 +23,9 @@ MARGIN = 2.2
 PORTRAIT, LANDSCAPE, _WIDEST = 21.0, 29.7, 500.0
 """Widths of pages in centimetres: upright, turned, and the most."""
 
+_ROWS = 30
+"""Longer tables break across pages."""
+
 _BOXES = {"─": "-", "│": "|", "├": "|", "└": "`", "┬": "-", "┐": ".", "┌": ".", "┘": "'", "┤": "|", "┼": "+", "┴": "-"}
 
 
@@ -111,6 +114,9 @@ def _write_table(table: Table) -> str:
     caption = f"{write_prose(table.caption)}\\nopagebreak\n" if table.caption else ""
     body = " \\\\\n".join(rows[1:])
     columns = "l" + "r" * (len(table.header) - 1)
+    if len(table.rows) <= _ROWS:
+        body = f"\\hline\n{rows[0]} \\\\ \\hline\n{body} \\\\ \\hline"
+        return f"{caption}\\begin{{center}}\n\\begin{{tabular}}{{{columns}}}\n{body}\n\\end{{tabular}}\n\\end{{center}}"
     return f"{caption}\\begin{{longtable}}{{{columns}}}\n\\hline\n{rows[0]} \\\\ \\hline\\endhead\n{body} \\\\ \\hline\n\\end{{longtable}}"
 
 

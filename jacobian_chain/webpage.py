@@ -23,9 +23,9 @@ p math,h1 math,h2 math,figcaption math{max-width:100%}
 .wide:focus-visible{outline:2px solid;outline-offset:2px}
 .lines{display:grid;grid-template-columns:auto auto minmax(9rem,1fr);align-items:baseline;width:max-content;min-width:100%;row-gap:.7rem}
 .lines>div{display:contents}
-.lines .left{justify-self:end}
+.lines>div>:first-child{grid-column:1}.lines .left{justify-self:end}
 .lines .why{grid-column:3;padding-left:2rem;max-width:26rem;color:var(--soft);font-size:.95rem;line-height:1.35}
-.formula{width:max-content;min-width:100%}
+.formula{width:max-content}
 math[display=block]{text-align:left;margin:0}
 table{border-collapse:collapse;margin:.3rem 0}
 caption{text-align:left;color:var(--soft);padding-bottom:.4rem}
