@@ -1224,7 +1224,7 @@ class _Meanings:
             return
         variables = self.variables(self.by)
         canonical = [self.problem.canonical[one] if one < len(self.problem.canonical) else one for one in variables]
-        total = [self.total(value, one) for one in canonical]
+        total = self.totals(value, canonical)
         direct = [
             self.reader.known(value, one, self.problem.direct(value, one)) if self.problem.is_direct(value, one) else self.total(value, one)
             for one in canonical
@@ -1277,9 +1277,16 @@ class _Meanings:
         if any(value >= len(self.tape.names) for value in values):
             raise ReadingError("these are not values of the composition", self.place)
         variables = self.problem.leaves_of(values) if self.by is None else self.variables(self.by)
-        cells = [self.reader.add(self.total(value, one)) for value in values for one in variables]
+        cells = [self.reader.add(part) for value in values for part in self.totals(value, variables)]
         self.roots.append(self.reader.add(Part("grid", tuple(cells), (len(variables),) * len(values))))
         self.meanings.append("the Jacobian of the composite")
+
+    def totals(self, of: int, by: Sequence[int]) -> list[Part]:
+        """The derivatives by several values together: those that are computed are held free."""
+        held = frozenset(one for one in by if one >= self.tape.leaves) if len(by) > 1 else frozenset()
+        if of in held:
+            return [Part("identity" if one == of else "zero", ()) for one in by]
+        return [self.reader.known(of, one, self.problem.total(of, one, held - {one})) for one in by]
 
     def total(self, of: int, by: int) -> Part:
         return self.reader.known(of, by, self.problem.total(of, by))

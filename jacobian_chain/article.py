@@ -81,3 +81,12 @@ class Article(NamedTuple):
     title: Prose
     parts: tuple[Part, ...]
     language: str = "latex"
+
+
+def flatten(prose: Prose) -> str:
+    """Prose in one text.
+
+    >>> flatten(("by ", Math("W x")))
+    'by W x'
+    """
+    return "".join(part.text if isinstance(part, Math) else part for part in prose)

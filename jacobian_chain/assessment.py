@@ -223,7 +223,7 @@ class _Assessment:
             while nodes[root].kind in ("transpose", "name"):
                 root = nodes[root].args[0]
             atom = self.solution.atoms[int(str(nodes[root].value))] if nodes[root].kind == "derivative" else None
-            if atom is not None and atom.of == self.inquiry.of and atom.by == (variable,):
+            if atom is not None and atom.of == self.inquiry.of and variable in atom.by:
                 start, end = self.span(piece) or (0, len(self.source.text))
                 place = Place(self.source, start, end)
                 raise ReadingError("this only repeats the question", place, "write what the derivative is equal to")

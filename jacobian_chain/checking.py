@@ -296,7 +296,7 @@ class _Judge:
         setting = self.setting(outcome)
         if kind == "wrong":
             outcome, setting, findings = self.diagnose(outcome, answers)
-        findings += self.steps(outcome, setting)
+        findings += self.fewest_steps(outcome, setting)
         answer = outcome.answer
         pieces = [piece for piece in outcome.claim.pieces if piece is not None]
         roots = [piece.root for piece in pieces]
@@ -507,6 +507,15 @@ class _Judge:
 
     # --- whole derivations ---
 
+    def fewest_steps(self, outcome: Outcome, setting: Setting) -> list[Finding]:
+        """The steps that do not follow; with J literal or as the layout says, where the answer itself is the same in both."""
+        found = self.steps(outcome, setting)
+        other = setting._replace(literal=not setting.literal)
+        if not found or outcome.decided_by == "prime-field":
+            return found
+        blocks, same = (_normal_blocks(self.question, outcome.answer, outcome.claim, each) for each in (setting, other))
+        return min(found, self.steps(outcome, other), key=len) if blocks == same else found
+
     def steps(self, outcome: Outcome, setting: Setting) -> list[Finding]:
         """The steps of a derivation that do not follow from the one before."""
         answer = outcome.answer
@@ -522,7 +531,7 @@ class _Judge:
                 first = 1
             for k in range(1, len(roots)):
                 transposed = k == 1 and first == 1 and target is not None and target.transposed
-                if self.follows(answer, roots[k - 1], roots[k], setting, transposed):
+                if self.follows(answer, roots[k - 1], roots[k], setting, transposed, number in judged):
                     continue
                 place = statement.places[k - first]
                 line = f"line {place.line}"
@@ -537,23 +546,24 @@ class _Judge:
             return False
         return set(target.by) <= set(self.question.variables) if not claim.whole else target.by == self.question.variables
 
-    def follows(self, answer: Answer, one: int, other: int, setting: Setting, transposed: bool) -> bool:
-        """Whether two sides of an equality are equal, so far as that can be told."""
+    def follows(self, answer: Answer, one: int, other: int, setting: Setting, transposed: bool, is_claim: bool) -> bool:
+        """Whether two sides of an equality are equal, so far as that can be told; ``is_claim`` says that they are what was asked for."""
         try:
             left, right = evaluate(answer, [one, other], setting)
         except MisfitError:
             return False
         except LimitError:
             return True  # too long to compare: the last expression is judged by itself
-        return self.normal(left) == self.normal(transpose_value(right) if transposed else right)
+        return self.normal(left, is_claim) == self.normal(transpose_value(right) if transposed else right, is_claim)
 
-    def normal(self, value: Value) -> tuple[int, list[Polynomial]]:
-        """A value for comparison: a row and a column of the same blocks are the same."""
-        normalise = self.problem.alphabet.normalise
-        if not isinstance(value, Grid):
-            return 1, [normalise(value)]
-        flat = value.columns == 1 or value.rows == 1
-        return (1 if flat else value.columns), [normalise(cell) for cell in value.cells]
+    def normal(self, value: Value, is_claim: bool) -> tuple[int, list[Polynomial]]:
+        """A value for comparison: a row and a column of the same blocks are the same; in a block that is a number, I is 1."""
+        alphabet = self.problem.alphabet
+        cells = value.cells if isinstance(value, Grid) else (value,)
+        if is_claim and len(cells) == len(self.question.variables):
+            cells = tuple(settle(cell, True, alphabet) if self.question.is_number(k) else cell for k, cell in enumerate(cells))
+        columns = value.columns if isinstance(value, Grid) and value.columns > 1 and value.rows > 1 else 1
+        return columns, [alphabet.normalise(cell) for cell in cells]
 
 
 class _Comparison:

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 
 LAYOUT_NAMES = ("numerator", "denominator", "mixed", "both")
 NOTATION_NAMES = ("jacobian", "partial", "total", "nabla", "slots")
-FORMATS = ("latex", "unicode", "json", "sympy")
+FORMATS = ("latex", "unicode", "html", "typst", "markdown", "document", "json", "sympy")
+ARTICLES = ("html", "typst", "markdown", "document")
+STEPS = ("recursive", "blocks", "backprop")
 
 EXAMPLES = """\b
 Examples:
@@ -106,6 +108,15 @@ def _complete_names(context: click.Context, _parameter: click.Parameter, incompl
 @click.option("--second", metavar="NAME,NAME", help="The second derivatives of a scalar by two values instead, on vec of both.")
 @click.option("--hvp", metavar="NAME", help="The Hessian by the one --wrt variable times a direction called NAME instead.")
 @click.option("--index-notation", is_flag=True, help="Write derivatives by components.")
+@click.option(
+    "--steps",
+    type=click.Choice(STEPS),
+    help="Tell the derivation: from the outside in with block matrices, block by block, or forward and backward equations.",
+)
+@click.option(
+    "--cost", is_flag=True, help="Estimate what computing it takes: block by block, by backpropagation, forwards, best bracketed."
+)
+@click.option("--size", "sizes", multiple=True, metavar="NAME=NUMBER", help="A size for --cost, of a dimension or a vector. Repeatable.")
 @click.option("--verify", "verifies", is_flag=True, help="Compare with numerical differentiation, as verify does.")
 @click.option("--shapes", is_flag=True, help="Show the shape of every value, and whether it was assumed.")
 @click.option("--max-factors", type=click.IntRange(min=1), default=1_000_000, show_default=True, help="Most factors that are written out.")
@@ -395,10 +406,14 @@ def _format(pages: Sequence[Jacobian], options: dict[str, Any], settings: dict[s
     form = options["format_"]
     if options["index_notation"]:
         style["index_notation"] = True
-    decisions = ("notation", "naming", "points", "shared", "expand", "vec", "shapes", "index_notation")
+    if options["sizes"] and not options["cost"]:
+        raise OptionError("--size is for --cost", hint="add --cost")
+    if form in ARTICLES or (form in ("latex", "unicode") and (options["steps"] or options["cost"])):
+        return _format_article(pages, style, options, settings, notices)
+    decisions = ("notation", "naming", "points", "shared", "expand", "vec", "shapes", "index_notation", "steps", "cost")
     idle = [name for name in decisions if form == "sympy" and options[name]]
-    if form == "json" and options["shapes"]:
-        idle = ["shapes"]
+    if form == "json":
+        idle = [name for name in ("shapes", "steps", "cost") if options[name]]
     if idle:
         raise OptionError(f"--{idle[0].replace('_', '-')} has no effect on the format {form}", hint="leave it away")
     plain = settings["ascii"] or not _can_encode()
@@ -437,6 +452,40 @@ def _format(pages: Sequence[Jacobian], options: dict[str, Any], settings: dict[s
             parts += [f"{mark}{line}" for line in _shape_lines(page.tape, plain)]
         parts.append(sheet.text)
     return "\n".join(parts)
+
+
+def _format_article(
+    pages: Sequence[Jacobian], style: dict[str, Any], options: dict[str, Any], settings: dict[str, Any], notices: Sequence[str]
+) -> str:
+    """The output as an article: steps, costs, and every format for whole pages."""
+    from jacobian_chain.articles import compose
+    from jacobian_chain.formats import write_article
+
+    form = options["format_"]
+    plain = settings["ascii"] or (form == "unicode" and not _can_encode())
+    article = compose(
+        pages,
+        "unicode" if form == "unicode" else "latex",
+        plain,
+        options["steps"],
+        _read_sizes(options["sizes"]) if options["cost"] else None,
+        options["shapes"],
+        brief=form not in ARTICLES,
+        notices=notices if form in ARTICLES else (),
+        **{key: value for key, value in style.items() if value},
+    )
+    return write_article(article, form, plain)
+
+
+def _read_sizes(sizes: Iterable[str]) -> dict[str, int]:
+    """Sizes as typed, ``n=100``."""
+    found: dict[str, int] = {}
+    for text in sizes:
+        name, sign, number = text.partition("=")
+        if not sign or not name.strip() or not number.strip().isdecimal() or not int(number):
+            raise OptionError(f"--size {text!r} is no size", hint="write NAME=NUMBER, as in --size n=100")
+        found[name.strip()] = int(number)
+    return found
 
 
 def _shape_lines(tape: Tape, ascii: bool) -> Iterable[str]:

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from jacobian_chain.abstraction import Abstraction, abstract
 from jacobian_chain.arrays import Arrays
+from jacobian_chain.article import Math, Prose, flatten
 from jacobian_chain.blocks import ConcreteDerivation, derive_along, derive_concrete, derive_second
 from jacobian_chain.errors import OptionError
 from jacobian_chain.exposition import Page, count_atoms
 from jacobian_chain.factors import write_factors, write_slopes
-from jacobian_chain.jacobian import FORMS, INDEX_POSITIONS, LEGEND, NAMINGS, Jacobian, Sheet, choose, explain_names
+from jacobian_chain.jacobian import INDEX_POSITIONS, LEGEND, NAMINGS, Jacobian, Sheet, choose, explain_names, make_writer
 from jacobian_chain.notation import Labels
 from jacobian_chain.operations import ELEMENTWISE
 from jacobian_chain.render import BLOCKS_A_LINE
@@ -77,7 +78,7 @@ class ConcreteJacobian(Jacobian):
 
         return symbolic.spelled_out_matrix(derive_concrete(self.tape, self.output, self.selection.variables, self.layout, vec=True))
 
-    def _write_sheet(self, writer: Writer, plain: TextWriter, options: dict[str, Any]) -> Sheet:
+    def _write_sheet(self, writer: Writer, plain: Writer, options: dict[str, Any]) -> Sheet:
         """The blocks spelled out, or as products of layers."""
         if self._is_factored(options):
             return self._write_factored(writer, plain, options)
@@ -98,7 +99,7 @@ class ConcreteJacobian(Jacobian):
         if options.get("notation") is not None:
             raise OptionError("products of concrete layers have no JSON yet", hint="leave --notation away")
         page = self._page_of(LatexWriter(index), options)
-        facts = self._facts(page.derivation.arrays, TextWriter())
+        facts = [flatten(fact) for fact in self._facts(page.derivation.arrays, TextWriter())]
         return describe_concrete(page, self._write_page(page), facts, self._find_notices(page.derivation))
 
     def _narrator(self) -> Callable[[str, Subject, Style], Narration]:
@@ -147,13 +148,14 @@ class ConcreteJacobian(Jacobian):
     def _labels(self) -> Labels:
         return Labels(self.tape, self.output, "outputs")
 
-    def _facts(self, arrays: Arrays, writer: TextWriter) -> list[str]:
-        """The declared facts that were used, as text."""
+    def _facts(self, arrays: Arrays, writer: Writer) -> list[Prose]:
+        """The declared facts that were used."""
         labels = self._labels()
-        found = []
+        found: list[Prose] = []
         for value, fact in arrays.used:
             name = writer.name(labels.value(value))
-            found.append(f"{name} = {writer.transposed(name)}" if fact == "symmetric" else f"the entries of {name} sum to 1")
+            symmetric = fact == "symmetric"
+            found.append((Math(f"{name} = {writer.transposed(name)}"),) if symmetric else ("the entries of ", Math(name), " sum to 1"))
         return found
 
     def _find_notices(self, derivation: ConcreteDerivation) -> list[str]:
@@ -177,7 +179,7 @@ class ConcreteJacobian(Jacobian):
     def _abstraction(self) -> Abstraction:
         return abstract(self.tape)
 
-    def _write_factored(self, writer: Writer, plain: TextWriter, options: Mapping[str, Any]) -> Sheet:
+    def _write_factored(self, writer: Writer, plain: Writer, options: Mapping[str, Any]) -> Sheet:
         """The product of layers, and below it what each of its factors is."""
         abstraction = self._abstraction
         number = {value: k for k, value in enumerate(abstraction.values)}
@@ -224,8 +226,7 @@ class SecondDerivative:
 
     def sheet(self, form: str = "latex", ascii: bool = False, index: str = "as-typed") -> Sheet:
         """It as ``latex`` or ``unicode``, with what a reader must know beside it."""
-        plain = TextWriter(choose("index", index, INDEX_POSITIONS), ascii=ascii)
-        writer = LatexWriter(index) if choose("form", form, FORMS) == "latex" else plain
+        plain, writer = make_writer("unicode", ascii, index), make_writer(form, ascii, index)
         labels = Labels(self.tape, self.output, "outputs")
         page = Page(self.derivation, writer, labels)
         lines = [(self._left_side(writer, labels), [page.right_side(self.derivation.blocks[0])])]
@@ -235,7 +236,7 @@ class SecondDerivative:
             f"{plain.pairing('λ', name)} is Σ λ_k {name}_k: the second differential of {name}, a bilinear map, is taken with the weights λ"
             for name in dict.fromkeys(paired)
         ]
-        return Sheet(writer.lines(lines), tuple(to_ascii(text) if ascii else text for text in legend), ())
+        return Sheet(writer.lines(lines), tuple((to_ascii(text) if ascii else text,) for text in legend), ())
 
     def _left_side(self, writer: Writer, labels: Labels) -> str:
         signs = writer.signs

@@ -148,8 +148,9 @@ class Chunk(NamedTuple):
 
 
 def break_row(tree: Tree, limit: float) -> list[Chunk]:
-    r"""A row in chunks no wider than ``limit`` em, broken behind the bars between blocks, or in front of signs that stand in no bracket; what
-    stands between two such places may be wider.
+    r"""A row in chunks no wider than ``limit`` em, broken behind the bars between blocks, or in front of signs that stand in no bracket.
+
+    What stands between two such places may be wider.
 
     >>> [chunk.text.strip() for chunk in break_row(read_latex(r"= a b c \cdot d (e + f) + g h"), 5)]
     ['=abc', '\\cdot d(e+f)', '+gh']

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from jacobian_chain.article import Math, Prose, flatten
 from jacobian_chain.derivation import MAX_FACTORS, Derivation, expand_derivation
 from jacobian_chain.derivation import derive as derive_blocks
 from jacobian_chain.errors import ChainError, OptionError, suggest
@@ -113,11 +114,16 @@ class Blocks(Mapping[str, Block]):
 
 
 class Sheet(NamedTuple):
-    """A Jacobian as written: the text, what made-up names stand for, and facts worth knowing."""
+    """A Jacobian as written: the text, what made-up names stand for and which facts were used, and what is worth knowing."""
 
     text: str
-    legend: tuple[str, ...]
+    explained: tuple[Prose, ...]
     notices: tuple[str, ...]
+
+    @property
+    def legend(self) -> tuple[str, ...]:
+        """What is explained, as text."""
+        return tuple(map(flatten, self.explained))
 
 
 class Jacobian:
@@ -218,23 +224,22 @@ class Jacobian:
         return self.sheet("unicode", ascii, **options).text
 
     @uncollected()
-    def sheet(self, form: str = "latex", ascii: bool = False, **options: Any) -> Sheet:
+    def sheet(self, form: str = "latex", ascii: bool = False, explained_in: str = "unicode", **options: Any) -> Sheet:
         """The Jacobian as ``latex`` or ``unicode`` with what a reader must know beside it; options as for :meth:`latex`.
 
-        With ``ascii`` nothing outside of ASCII is written.
+        With ``ascii`` nothing outside of ASCII is written; ``explained_in`` is the language of formulas in what is explained.
 
         >>> from jacobian_chain import derive, parse
         >>> derive(parse("L2(L1(x, a), b)"), wrt="a").sheet("unicode").legend
         ('x₂ = L₁(x, a)',)
         """
-        index = choose("index", options.get("index", "as-typed"), INDEX_POSITIONS)
-        plain = TextWriter(index, ascii=ascii)
-        writer = LatexWriter(index) if choose("form", form, FORMS) == "latex" else plain
+        index = options.get("index", "as-typed")
+        writer, plain = make_writer(form, ascii, index), make_writer(explained_in, ascii, index)
         if options.pop("index_notation", False):
             return self._write_components(writer, options)
         return self._write_sheet(writer, plain, options)
 
-    def _write_sheet(self, writer: Writer, plain: TextWriter, options: dict[str, Any]) -> Sheet:
+    def _write_sheet(self, writer: Writer, plain: Writer, options: dict[str, Any]) -> Sheet:
         return self.write(writer, plain, options)[1]
 
     def _write_components(self, writer: Writer, options: Mapping[str, Any]) -> Sheet:
@@ -249,7 +254,7 @@ class Jacobian:
         lines = [*found.lines, *((line.left, line.right) for line in found.definitions)]
         return Sheet(writer.lines([(left, [right]) for left, right in lines]), (), ())
 
-    def write(self, writer: Writer, plain: TextWriter, options: Mapping[str, Any]) -> tuple[Page, Sheet]:
+    def write(self, writer: Writer, plain: Writer, options: Mapping[str, Any]) -> tuple[Page, Sheet]:
         """The page of the derivation and what stands on it; the legend is in the plain language."""
         page = self._make_page(**options)
         text = render(page, writer)
@@ -300,8 +305,7 @@ class Jacobian:
         unknown = [name for name, value in options.items() if value and name not in ("notation", "naming", "index", "points")]
         if unknown:
             raise OptionError(f"--{unknown[0].replace('_', '-')} has no effect on steps", hint="leave it away")
-        index = choose("index", options.get("index") or "as-typed", INDEX_POSITIONS)
-        writer: Writer = LatexWriter(index) if choose("form", form, FORMS) == "latex" else TextWriter(index, ascii=ascii)
+        writer = make_writer(form, ascii, options.get("index") or "as-typed")
         notation, naming = options.get("notation"), options.get("naming")
         if notation is not None:
             choose("notation", notation, NOTATIONS)
@@ -399,7 +403,13 @@ class Jacobian:
         return Page(derivation, self.layout, NOTATIONS[chosen], labels, points, vec)
 
 
-def explain_names(labels: Labels, writer: TextWriter) -> list[str]:
+def make_writer(form: str, ascii: bool = False, index: str = "as-typed") -> Writer:
+    """The writer of one of ``FORMS``."""
+    choose("index", index, INDEX_POSITIONS)
+    return LatexWriter(index) if choose("form", form, FORMS) == "latex" else TextWriter(index, ascii=ascii)
+
+
+def explain_names(labels: Labels, writer: Writer) -> list[Prose]:
     """What the names that a page made up stand for."""
     written: dict[str, str] = {}
     while len(written) <= LEGEND:
@@ -409,8 +419,8 @@ def explain_names(labels: Labels, writer: TextWriter) -> list[str]:
         for name, value in missing[: LEGEND + 1]:
             # this may make up further names, which the next round explains
             written[name.key] = f"{writer.name(name)} = {write_value(labels.tape, value, writer, labels, deep=False)}"
-    order = [written[name.key] for name, _ in labels.fresh() if name.key in written]
-    return [*order[:LEGEND], "…"] if len(order) > LEGEND else order
+    order: list[Prose] = [(Math(written[name.key]),) for name, _ in labels.fresh() if name.key in written]
+    return [*order[:LEGEND], ("…",)] if len(order) > LEGEND else order
 
 
 def derivation_notices(derivation: Derivation) -> Iterator[str]:

@@ -293,15 +293,22 @@ class Page:
         value = joint.of[0]
         if not joint.direct:
             whole = len(joint.of) > 1 or value == self.derivation.output
-            everything = whole and not fractions and joint.by == self._leaves and "J" not in self.tape.spellings
+            everything = whole and not fractions and list(joint.by) == self.tape.leaves_of(joint.of) and "J" not in self.tape.spellings
             by = () if everything else tuple(self.variable(one) for one in joint.by)
-            return Symbol("d" if fractions else "J", self.variable(value), by)
+            return Symbol("d" if fractions or self._looks_direct(joint) else "J", self.variable(value), by)
         step = self.tape.steps[value - self.tape.leaves]
         slots = [slot for slot, source in enumerate(step.inputs) if source in joint.by]
         whole = self._is_once(value) and len(slots) == len(step.inputs) and not fractions
         at = self.labels.point(value) if self.points or any((value, slot) in self._pointed for slot in slots) else None
         name = self._numerator(value) if fractions else self.labels.layer(value)
         return Symbol("∂" if fractions else "J", name, () if whole else tuple(self.labels.slot(value, slot) for slot in slots), 0, at)
+
+    def _looks_direct(self, joint: Joint) -> bool:
+        """Whether J of a value by some of the arguments of its step could be taken for J of the layer, which has the same name."""
+        value = joint.of[0]
+        step = self.tape.step(value)
+        same = step is not None and step.operation == "layer" and step.name == self.tape.names[value]
+        return len(joint.of) == 1 and value != self.derivation.output and same and not set(joint.by).isdisjoint(step.inputs if step else ())
 
     def _is_once(self, step: int) -> bool:
         """Whether the layer of a step is applied nowhere else."""
@@ -311,15 +318,6 @@ class Page:
     def _applications(self) -> Counter[str]:
         """How often each layer is applied."""
         return Counter(step.name for step in self.tape.steps if step.operation == "layer")
-
-    @cached_property
-    def _leaves(self) -> tuple[int, ...]:
-        """The leaves that the output depends on."""
-        needed = {self.derivation.output}
-        for value in range(self.derivation.output, self.tape.leaves - 1, -1):
-            if value in needed:
-                needed.update(self.tape.steps[value - self.tape.leaves].inputs)
-        return tuple(value for value in range(self.tape.leaves) if value in needed)
 
     def _local(self, value: int, slot: int) -> Symbol:
         known = self._locals.get((value, slot))

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from jacobian_chain.derivation import MAX_FACTORS, Derivation, derive, inline
-from jacobian_chain.errors import LimitError
+from jacobian_chain.errors import LimitError, OptionError
 from jacobian_chain.maps import IDENTITY, ZERO, Arena, Joint, Map
 from jacobian_chain.tape import Tape
 
@@ -52,12 +52,16 @@ class Peeling(NamedTuple):
     kept: Peel
 
 
+Column = tuple[int, ...]
+"""Variables beside each other."""
+
+
 class _Group(NamedTuple):
     """Values that share variables: d f by each of them, and their variables in columns that the same values depend on."""
 
     members: tuple[int, ...]
     row: tuple[int, ...]
-    columns: tuple[tuple[int, ...], ...]
+    columns: tuple[Column, ...]
 
 
 def peel(tape: Tape, output: int, variables: Sequence[int], label: str = "", everything: bool = True, limit: int = MAX_FACTORS) -> Peeling:
@@ -72,6 +76,7 @@ def peel(tape: Tape, output: int, variables: Sequence[int], label: str = "", eve
         limit: most factors in all lines together.
 
     Raises:
+        OptionError: one of the variables depends on another one.
         LimitError: the lines would have more factors.
 
     >>> from jacobian_chain.errors import Source
@@ -95,13 +100,32 @@ class _Peeler:
         self.limit = limit
         self.spent = 0
         self.lengths = [1, 1]  # factors of each node
-        held = set(selected)
-        self.free = [value for value in range(len(tape.names)) if value in held or (everything and value < tape.leaves)]
+        self.free = self._choose_free(everything)
+        self.layers: set[int] = set()  # values whose equation is one layer of different values
         self.locals: dict[int, dict[int, int]] = {}  # of each value the derivative by each value that its equation takes
         self.depends: dict[int, int] = {}  # the variables that a value depends on, as bits
         self._explore()
-        self.variables = tuple(value for k, value in enumerate(self.free) if self.depends[output] >> k & 1)
         self.bit = {value: 1 << k for k, value in enumerate(self.free)}
+        reached = [value for value in self.free if self.depends[output] & self.bit[value]]
+        place = {value: k for k, value in enumerate(tape.leaves_of([output]))}
+        self.variables = tuple(sorted(reached, key=lambda value: place.get(value, value)))
+
+    def _choose_free(self, everything: bool) -> list[int]:
+        """The variables: those that were asked for, and with ``everything`` the leaves that none of them depends on."""
+        tape, selected = self.tape, set(self.selected)
+        below = {value: set(tape.leaves_of([value])) for value in selected if value >= tape.leaves}
+        for value in below:
+            inside = {value}
+            for later in range(value, tape.leaves - 1, -1):
+                if later in inside:
+                    inside.update(tape.steps[later - tape.leaves].inputs)
+            between = sorted(selected & inside - {value})
+            if between:
+                names = tape.names[value], tape.names[between[0]]
+                message = f"{names[0]} depends on {names[1]}: from the outside in, variables that are held free stand for themselves"
+                raise OptionError(message, hint="differentiate by one of them at a time, or choose other steps")
+        others = set(range(tape.leaves)).difference(*below.values()) if everything else set()
+        return sorted(selected | others)
 
     # --- the composition, equation by equation ---
 
@@ -141,7 +165,8 @@ class _Peeler:
     def _derive_equation(self, value: int, inputs: Sequence[int]) -> dict[int, int]:
         """The derivative of an equation by each of the values that it takes, without zeros."""
         step = self.tape.steps[value - self.tape.leaves]
-        if step.operation == "layer" and len(set(step.inputs)) == len(step.inputs) and set(inputs) <= set(step.inputs):
+        if step.operation == "layer" and self._inputs(value) == list(step.inputs):
+            self.layers.add(value)
             slots = {source: slot for slot, source in enumerate(step.inputs)}
             return {source: self._add(Map("partial", value, slots[source])) for source in inputs}
         derivation = derive(self.tape, value, inputs)
@@ -170,8 +195,20 @@ class _Peeler:
     def _sum(self, terms: Sequence[int], scalar: bool) -> int:
         return self._measured(self.arena.sum(terms, scalar))
 
-    def _matrix(self, rows: Sequence[Sequence[int]]) -> int:
+    def _matrix(self, rows: Sequence[Sequence[int]], of: Sequence[int], by: Sequence[Column]) -> int:
+        """The blocks d ``of`` / d ``by``; what is a number is marked as one, for I is 1 there."""
+        if len(of) * len(by) > 1:
+            shapes = self.tape.shapes
+            numbers = [len(column) == 1 and shapes[column[0]].is_scalar for column in by]
+            rows = [
+                [self._mark(block) if number and shapes[value].is_scalar else block for block, number in zip(row, numbers, strict=True)]
+                for row, value in zip(rows, of, strict=True)
+            ]
         return self._measured(self.arena.matrix(rows))
+
+    def _mark(self, block: int) -> int:
+        node = self.arena.maps[block]
+        return block if block == ZERO else self._add(Map("sum", args=node.args if node.kind == "sum" else (block,), scalar=True))
 
     def _joint(self, of: Sequence[int], by: Sequence[int], direct: bool = False) -> int:
         joint = Joint(tuple(of), tuple(by), direct)
@@ -179,12 +216,6 @@ class _Peeler:
         if node is None:
             self.joints.append(joint)
             node = self._joint_nodes[joint] = self._add(Map("joint", len(self.joints) - 1))
-        return node
-
-    def _block(self, node: int, of: int, by: int) -> int:
-        """A node as a block of a matrix: what is a number is marked as one, for I is 1 there."""
-        if node != ZERO and self.tape.shapes[of].is_scalar and self.tape.shapes[by].is_scalar:
-            return self._add(Map("sum", args=(node,), scalar=True))
         return node
 
     # --- rounds ---
@@ -202,7 +233,7 @@ class _Peeler:
             value, k = max(pending)
             before, after = groups[:k], groups[k + 1 :]
             for node, rule in self._peel(groups[k], value, first=not lines):
-                self._line(lines, [*self._cells(before), node, *self._cells(after)], rule, value)
+                self._line(lines, [*self._cells(before), (node, ()), *self._cells(after)], rule, value)
             groups = [*before, *self._split(groups[k], value), *after]
             self._line(lines, self._cells(groups), "multiply", value)
         order = tuple(group.members[0] for group in groups)
@@ -211,7 +242,7 @@ class _Peeler:
             return self.run()
         blocks = {group.members[0]: group.row[0] for group in groups}
         kept = tuple(blocks.get(value, ZERO) for value in self.selected)
-        row = Peel(self._matrix([kept]), "keep", output)
+        row = Peel(self._matrix([kept], [output], [(value,) for value in self.selected]), "keep", output)
         derivation = Derivation(self.tape, output, self.selected, self.label, (), kept, scalar_fed=(False,) * len(kept))
         maps = tuple(self.arena.maps)
         return Peeling(derivation._replace(maps=maps, joints=tuple(self.joints)), left, tuple(lines), row)
@@ -219,24 +250,24 @@ class _Peeler:
     def _computed(self, group: _Group) -> list[int]:
         return [value for value in group.members if value not in self.bit]
 
-    def _line(self, lines: list[Peel], cells: list[int], rule: str, value: int) -> None:
-        node = self._matrix([cells])
+    def _line(self, lines: list[Peel], cells: list[tuple[int, Column]], rule: str, value: int) -> None:
+        node = self._matrix([[cell for cell, _ in cells]], [self.output], [column for _, column in cells])
         self.spent += self.lengths[node]
         if self.spent > self.limit:
             hint = "--steps backprop has one line for each layer; or raise --max-factors"
             raise LimitError(f"the derivation from the outside in has more than {self.limit:,} factors", hint=hint)
         lines.append(Peel(node, rule, value))
 
-    def _cells(self, groups: Sequence[_Group]) -> list[int]:
+    def _cells(self, groups: Sequence[_Group]) -> list[tuple[int, Column]]:
         """The columns of groups, multiplied out."""
         found = []
         for group in groups:
             for column in group.columns:
                 terms = [self._product(factor, self._cell(member, column)) for factor, member in zip(group.row, group.members, strict=True)]
-                found.append(self._block(self._sum(terms, False), self.output, column[0]))
+                found.append((self._sum(terms, False), column))
         return found
 
-    def _cell(self, member: int, column: tuple[int, ...]) -> int:
+    def _cell(self, member: int, column: Column) -> int:
         """The derivative of a member by the variables of a column."""
         if column == (member,):
             return IDENTITY
@@ -246,15 +277,19 @@ class _Peeler:
     def _peel(self, group: _Group, value: int, first: bool) -> list[tuple[int, str]]:
         """The lines in which a group's own place is not multiplied out yet."""
         members, columns = self._members(group, value), self._columns(group, value)
-        inner = [[self._block(self._cell(member, column), member, column[0]) for column in columns] for member in members]
         is_done = all(member in self.bit for member in members)
-        behind = [] if is_done else [self._matrix(inner)]
+        if is_done:
+            members = [column[0] for column in columns]  # no matrix behind them puts them in order
+        each = [(member,) for member in members]
+        inner = [[self._cell(member, column) for column in columns] for member in members]
+        behind = [] if is_done else [self._matrix(inner, members, columns)]
         found = []
         if len(group.members) > 1:
-            before = self._row_of(self.output, group.row, group.members)
-            found.append((self._product(before, self._matrix(self._locals_of(group, value, members)), *behind), "peel"))
+            before = self._matrix([group.row], [self.output], [(member,) for member in group.members])
+            local = self._matrix(self._locals_of(group, value, members), group.members, each)
+            found.append((self._product(before, local, *behind), "peel"))
             if behind:
-                row = self._row_of(self.output, self._row(group, value, members), members)
+                row = self._matrix([self._row(group, value, members)], [self.output], each)
                 found.append((self._product(row, *behind), "multiply"))
             return found
         head = self._head(value, members)
@@ -263,27 +298,19 @@ class _Peeler:
         if not is_done or first:
             found.append((self._product(*group.row, head, *behind), "blocks" if first else "peel"))
         if group.row[0] != IDENTITY and len(columns) > 1:
-            local = self.locals[value]
-            cells = []
-            for column in columns:
-                terms = [self._product(local[member], self._cell(member, column)) for member in members]
-                cells.append(self._block(self._sum(terms, False), value, column[0]))
-            found.append((self._product(*group.row, self._matrix([cells])), "multiply"))
+            local_of = self.locals[value]
+            cells = [
+                self._sum([self._product(local_of[member], self._cell(member, column)) for member in members], False) for column in columns
+            ]
+            found.append((self._product(*group.row, self._matrix([cells], [value], columns)), "multiply"))
         return found
 
     def _head(self, value: int, members: Sequence[int]) -> int:
         """The derivative of an equation by all the values that it takes: one symbol where it is a layer."""
         local = self.locals[value]
-        if len(members) == 1:
-            return local[members[0]]
-        step = self.tape.steps[value - self.tape.leaves]
-        if step.operation == "layer" and len(set(step.inputs)) == len(step.inputs) and set(members) <= set(step.inputs):
+        if len(members) > 1 and value in self.layers and list(local) == list(members):
             return self._joint((value,), members, direct=True)
-        return self._row_of(value, list(local.values()), members)
-
-    def _row_of(self, of: int, blocks: Sequence[int], members: Sequence[int]) -> int:
-        """The derivatives of a value by members beside each other."""
-        return self._matrix([[self._block(block, of, member) for block, member in zip(blocks, members, strict=True)]])
+        return self._matrix([[local[member] for member in members]], [value], [(member,) for member in members])
 
     def _members(self, group: _Group, value: int) -> list[int]:
         """The members with a value replaced by what its equation takes."""
@@ -297,7 +324,7 @@ class _Peeler:
         rows = []
         for old in group.members:
             local = self.locals[value] if old == value else {old: IDENTITY}
-            rows.append([self._block(local.get(member, ZERO), old, member) for member in members])
+            rows.append([local.get(member, ZERO) for member in members])
         return rows
 
     def _row(self, group: _Group, value: int, members: Sequence[int]) -> list[int]:

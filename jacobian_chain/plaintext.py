@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 
-from jacobian_chain.article import Article, Display, Formula, Heading, Math, Paragraph, Part, Prose, Table
+from jacobian_chain.article import Article, Display, Formula, Heading, Math, Paragraph, Part, Prose, Table, flatten
 from jacobian_chain.errors import text_width
 
 COLUMNS = 100
@@ -15,15 +15,6 @@ REASON = 60
 """Reasons stand no further to the right; beside a longer equation they stand behind it."""
 
 NO_BREAK = "\N{NO-BREAK SPACE}"
-
-
-def flatten(prose: Prose) -> str:
-    """Prose in one text.
-
-    >>> flatten(("by ", Math("W x")))
-    'by W x'
-    """
-    return "".join(part.text if isinstance(part, Math) else part for part in prose)
 
 
 def wrap(prose: Prose, width: int = COLUMNS, indent: str = "") -> str:

@@ -128,21 +128,7 @@ class Problem:
 
     def leaves_of(self, values: Iterable[int]) -> list[int]:
         """The leaves that values are made of, in the order in which an expression would show them."""
-        tape = self.tape
-        found: dict[int, None] = {}
-        seen: set[int] = set()
-        stack = list(values)[::-1]
-        while stack:
-            value = stack.pop()
-            if value in seen or value >= len(tape.names):
-                continue
-            seen.add(value)
-            step = tape.step(value)
-            if step is None:
-                found.setdefault(value)
-            else:
-                stack.extend(reversed(step.inputs))
-        return list(found)
+        return self.tape.leaves_of(value for value in values if value < len(self.tape.names))
 
     def is_ancestor(self, one: int, other: int) -> bool:
         """Whether the value ``other`` depends on ``one`` or is it."""

@@ -20,6 +20,7 @@ from jacobian_chain.maps import Map
 from jacobian_chain.notation import NOTATIONS, Labels, Page, Symbol
 from jacobian_chain.peeling import Peel, peel
 from jacobian_chain.render import Composer, render, write_value
+from jacobian_chain.select import Selection
 from jacobian_chain.tape import Tape
 from jacobian_chain.tokens import Spelling
 from jacobian_chain.writers import LatexWriter, Writer
@@ -68,15 +69,17 @@ def narrate(kind: str, subject: Subject, style: Style) -> Narration:
     return NARRATORS[kind](subject, style)
 
 
-def title_of(kind: str, subject: Subject, writer: Writer) -> Prose:
-    """What an article of steps is called."""
-    tape = subject.tape
-    output = writer.name((Labels(tape, subject.output, "outputs")).value(subject.output))
-    names = subject.label or ", ".join(tape.names[value] for value in subject.variables[:4])
-    more = "" if subject.label or len(subject.variables) <= 4 else ", …"
-    spelled = ", ".join(writer.name(Labels(tape, subject.output, "outputs").name(name)) for name in names.split(", "))
-    return ("The Jacobian of ", Math(output), " by ", Math(spelled), f"{more}, {TITLES[kind]}")
+def title_of(kind: str | None, tape: Tape, output: int, selection: Selection, writer: Writer) -> Prose:
+    """What an article is called, of steps or of the formula alone."""
+    labels = Labels(tape, output, "outputs")
+    names = [selection.label] if selection.label else [tape.names[value] for value in selection.variables]
+    shown = ", ".join(writer.name(labels.name(name)) for name in names[:MOST_NAMES])
+    more = ", …" if len(names) > MOST_NAMES else ""
+    return ("The Jacobian of ", Math(writer.name(labels.value(output))), " by ", Math(shown), more + (f", {TITLES[kind]}" if kind else ""))
 
+
+MOST_NAMES = 4
+"""How many variables a title names."""
 
 TITLES = {
     "recursive": "from the outside in",
@@ -203,11 +206,10 @@ def narrate_backprop(subject: Subject, style: Style) -> Narration:
     backward = []
     for line in derivation.lines:
         left, right = composer.equation(line)
-        text = "".join(right)
-        if (line.of, line.by) in named and page.is_trivial(line.of, line.by, line.map) and text == left:
-            continue
-        prime = _write_prime(maps[line.map], page, writer)
-        backward.append(Equation(left, prime or text, _through(children.get(line.by, ()), page, writer)))
+        text = _write_prime(maps[line.map], page, writer) or "".join(right)
+        if text == left and (line.of, line.by) in named:
+            continue  # what is called by its name is that factor itself
+        backward.append(Equation(left, text, _through(children.get(line.by, ()), page, writer)))
     parts: list[Part] = [
         Paragraph(("Forward, every value is computed once:",)),
         Display(forward),
@@ -378,9 +380,8 @@ def _page(derivation: Derivation, subject: Subject, style: Style, jacobian: bool
     tape = subject.tape
     chosen = style.notation or ("jacobian" if jacobian else "total")
     named = style.naming or ("inputs" if chosen == "jacobian" and tape.nested else "outputs")
-    return Page(
-        derivation, subject.layout, NOTATIONS[chosen], Labels(tape, subject.output, named), style.points, vec=True, tells_places=True
-    )
+    labels = Labels(tape, subject.output, named)
+    return Page(derivation, subject.layout, NOTATIONS[chosen], labels, style.points, vec=True, tells_places=True)
 
 
 NARRATORS: dict[str, Callable[[Subject, Style], Narration]] = {
@@ -391,7 +392,21 @@ NARRATORS: dict[str, Callable[[Subject, Style], Narration]] = {
 """The kinds of steps by name."""
 
 
+def tell_held(subject: Subject, writer: Writer) -> tuple[Part, ...]:
+    """Which variables are computed values, and what that means."""
+    tape = subject.tape
+    labels = Labels(tape, subject.output, "outputs")
+    held = [Math(writer.name(labels.value(value))) for value in subject.variables if value >= tape.leaves and value != subject.output]
+    if not held or len(subject.variables) == 1:
+        return ()
+    prose: list[str | Math] = []
+    for k, name in enumerate(held):
+        prose += [*((", ",) if k else ()), name]
+    return (Paragraph((*prose, " held free: no derivative goes through ", "it." if len(held) == 1 else "them.")),)
+
+
 def make_article(kind: str, subject: Subject, style: Style, narrator: Callable[[str, Subject, Style], Narration]) -> Article:
     """The steps that ``narrator`` tells, with their title."""
     language = "latex" if isinstance(style.writer, LatexWriter) else "text"
-    return Article(title_of(kind, subject, style.writer), narrator(kind, subject, style).parts, language)
+    title = title_of(kind, subject.tape, subject.output, Selection(subject.variables, subject.label), style.writer)
+    return Article(title, (*tell_held(subject, style.writer), *narrator(kind, subject, style).parts), language)

@@ -7,7 +7,7 @@ does not name has the empty name.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import NamedTuple
@@ -135,6 +135,23 @@ class Tape:
             for value in step.inputs:
                 used[value] = 1
         return [value for value in range(self.leaves, len(self.names)) if not used[value]]
+
+    def leaves_of(self, values: Iterable[int]) -> list[int]:
+        """The leaves that values are made of, in the order in which an expression would show them."""
+        found: dict[int, None] = {}
+        seen: set[int] = set()
+        stack = list(values)[::-1]
+        while stack:
+            value = stack.pop()
+            if value in seen:
+                continue
+            seen.add(value)
+            step = self.step(value)
+            if step is None:
+                found.setdefault(value)
+            else:
+                stack.extend(reversed(step.inputs))
+        return list(found)
 
     @property
     def is_abstract(self) -> bool:

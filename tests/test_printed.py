@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from functools import reduce
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -1145,13 +1145,13 @@ def _agree(wanted: Dense, found: Dense, left: str, page: str) -> None:
 FORMS: tuple[tuple[str, bool], ...] = (("latex", False), ("unicode", False), ("unicode", True))
 CASES = 30
 CHUNK = 10
-SPELLED: tuple[dict[str, object], ...] = ({}, {"vec": True}, {"shared": True})
-FACTORED: tuple[dict[str, object], ...] = ({"notation": "partial"}, {"notation": "jacobian"}, {"notation": "total"}, {"notation": "nabla"})
+SPELLED: tuple[dict[str, Any], ...] = ({}, {"vec": True}, {"shared": True})
+FACTORED: tuple[dict[str, Any], ...] = ({"notation": "partial"}, {"notation": "jacobian"}, {"notation": "total"}, {"notation": "nabla"})
 MOST_GUESSES = 0.15
 """On how many pages the size of an I or 1 may be open where it matters: the reader then takes the one that is right."""
 
 
-def written(jacobian: Jacobian, form: str, ascii: bool, options: dict[str, object]) -> Sheet | None:
+def written(jacobian: Jacobian, form: str, ascii: bool, options: dict[str, Any]) -> Sheet | None:
     """A page, None where the options are not for this Jacobian."""
     try:
         return jacobian.sheet(form, ascii, **options)

@@ -20,7 +20,7 @@ ORDER = [
     "evaluate", "field", "transcript", "claims", "diagnosis", "checking", "wording", "expressions", "listing", "glossary", "phrases",
     "calls", "products", "solution", "appraisal", "transcription", "trials", "mistakes", "explanation", "assessment",
     "peeling", "steps", "factors", "concrete_steps",
-    "grading", "jacobian", "concrete", "interface", "cli", "__main__",
+    "grading", "jacobian", "concrete", "articles", "interface", "cli", "__main__",
 ]  # fmt: skip
 NESTED = "L3(L2(L1(x,θ1),θ2),θ3)"
 FOLDER = Path(jacobian_chain.__file__).parent
