@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from sympy import BlockMatrix, Expr
 
     from jacobian_chain.article import Article
+    from jacobian_chain.cost import Cost
     from jacobian_chain.steps import Narration, Style, Subject
     from jacobian_chain.witness import Verification
 
@@ -329,6 +330,25 @@ class Jacobian:
         from jacobian_chain.witness import verify
 
         return verify(self.tape, self.output, self.selection.variables, seed)
+
+    def cost(self, sizes: Mapping[str, int] | Iterable[tuple[str, int]] = ()) -> Cost:
+        """Multiplications and memory of each block by itself, of backpropagation, of forward mode and of the best bracketing.
+
+        Args:
+            sizes: numbers for symbols of shapes, or for the entries of columns, by name; the others are chosen.
+
+        Raises:
+            OptionError: a size is not one of the composition's.
+
+        >>> from jacobian_chain import derive, parse
+        >>> J = derive(parse("x1 = f1(x, θ1); x2 = f2(x1, θ2); x3 = f3(x2, θ3); L = ℓ(x3)"), wrt="θ")
+        >>> cost = J.cost(sizes={"x1": 100, "x2": 100, "x3": 100, "θ1": 100, "θ2": 100, "θ3": 100})
+        >>> cost.block_by_block.multiplications, cost.backpropagation.multiplications
+        (60000, 50000)
+        """
+        from jacobian_chain.cost import estimate_cost
+
+        return estimate_cost(self.tape, self.output, self.selection.variables, sizes)
 
     def _sympy_(self) -> BlockMatrix:
         return self.to_sympy()

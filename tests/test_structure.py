@@ -19,7 +19,7 @@ ORDER = [
     "residues", "numeric", "verification", "witness", "worlds", "export", "symbolic", "verdict", "words", "problem", "vocabulary", "answer",
     "evaluate", "field", "transcript", "claims", "diagnosis", "checking", "wording", "expressions", "listing", "glossary", "phrases",
     "calls", "products", "solution", "appraisal", "transcription", "trials", "mistakes", "explanation", "assessment",
-    "peeling", "steps", "factors", "concrete_steps",
+    "peeling", "steps", "factors", "concrete_steps", "bracketing", "workload", "dimensions", "layer_plans", "array_plans", "cost",
     "grading", "jacobian", "concrete", "articles", "interface", "cli", "__main__",
 ]  # fmt: skip
 NESTED = "L3(L2(L1(x,θ1),θ2),θ3)"
