@@ -105,10 +105,7 @@ class _Builder:
         return node.kind != "times"
 
     def apply(self, left: int, index: int, size: int) -> int:
-        """A result times a map of a line, which acts on ``size`` entries.
-
-        A sum is made first where that is free and saves a product, else its terms are applied one by one.
-        """
+        """A result times a map of a line, which acts on ``size`` entries; a sum is made first where that is cheaper."""
         node = self.maps[index]
         if node.kind == "product":
             for factor in factors(self.maps, index):
@@ -119,13 +116,44 @@ class _Builder:
         if node.kind == "identity":
             return left
         if node.kind == "sum":
-            matrices = sum(self.maps[arg].kind not in ("identity", "multiple") for arg in node.args)
-            if matrices > 1 and self.is_free(index):
-                return self.plan.product(left, self.alone(index, size))
-            terms = [self.term(arg) for arg in node.args]
-            made = [(coefficient, left if rest < 0 else self.apply(left, rest, size)) for coefficient, rest in terms]
-            return self.plan.sum(made, self.plan.operations[left].rows, size)
+            self._prepare(index, size)
+            ways = (self._apply_terms, self._apply_whole)
+            return min(ways, key=lambda way: self.plan.price(lambda: way(left, index, size)))(left, index, size)
         return self.plan.product(left, self.named[node.by] if node.kind == "total" else self.given(index))
+
+    def _apply_terms(self, left: int, index: int, size: int) -> int:
+        """A result times a sum: terms that are made for nothing are added first, the others are applied one by one."""
+        plan = self.plan
+        rows = plan.operations[left].rows
+        multiples, free, others = [], [], []
+        for arg in self.maps[index].args:
+            coefficient, rest = self.term(arg)
+            if rest < 0:
+                multiples.append((coefficient, left))
+            elif self.is_free(rest):
+                free.append((coefficient, self.alone(rest, size)))
+            else:
+                others.append((coefficient, self.apply(left, rest, size)))
+        terms = [*multiples, *others]
+        if free:
+            inside = plan.sum(free, plan.operations[left].columns, size)
+            terms.append((ONE, plan.product(left, inside)))
+        return plan.sum(terms, rows, size)
+
+    def _apply_whole(self, left: int, index: int, size: int) -> int:
+        """A result times a sum that is made first."""
+        return self.plan.product(left, self.alone(index, size))
+
+    def _prepare(self, index: int, size: int) -> None:
+        """Make what is given of a map."""
+        stack = [index]
+        while stack:
+            node_index = stack.pop()
+            node = self.maps[node_index]
+            stack += node.args
+            if node.kind in ("partial", "scale", "times"):
+                self.given(node_index)
+        self.identity(size)
 
     def term(self, index: int) -> tuple[Fraction, int]:
         """A term of a sum as a number times a map, which is -1 for the identity."""

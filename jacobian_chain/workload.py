@@ -8,11 +8,13 @@ and so are additions. What is made by an operation is held from then on until th
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from fractions import Fraction
 from typing import NamedTuple
 
 from jacobian_chain.bracketing import Chain, Tree, from_left, from_right
+
+ONE = Fraction(1)
 
 MAX_FACTORS = 150
 """Most factors of a chain whose best bracketing is searched for."""
@@ -25,7 +27,8 @@ class Operation(NamedTuple):
     """One operation on matrices.
 
     ``given``     a matrix from elsewhere, ``source`` says which
-    ``identity``  the identity;  ``constant``  any other array of constants, ``source`` says which
+    ``identity``  the identity, or the multiple of it in ``coefficients``
+    ``constant``  any other array of constants, ``source`` says which
     ``keep``      a copy of a given matrix, to be held
     ``product``   of two matrices;  ``scale``  of a scalar and a matrix;  ``sum``  with ``coefficients``;  ``hadamard``
     ``power``     of every entry, with the exponent in ``coefficients``
@@ -43,7 +46,7 @@ class Operation(NamedTuple):
         filled: how many entries of the result are not constant.
         multiplications: how many it takes.
         source: what a kind needs to know.
-        coefficients: of a sum, or an exponent.
+        coefficients: of a sum or of the identity, or an exponent.
         groups: of a joined matrix, one tuple for each input: the variables whose columns it has, in order.
         repeat: how often it is done, each time for another row of the output or column of a variable.
     """
@@ -101,14 +104,14 @@ class Plan:
         """A matrix from elsewhere."""
         return self.add(Operation("given", inputs, rows, columns, rows * columns if filled is None else filled, 0, source, repeat=repeat))
 
-    def identity(self, size: int) -> int:
-        """The identity."""
-        return self.add(Operation("identity", (), size, size, 0))
+    def identity(self, size: int, multiple: Fraction = ONE) -> int:
+        """A multiple of the identity with a number."""
+        return self.add(Operation("identity", (), size, size, 0, 0, -1, (multiple,)))
 
     def keep(self, source: int) -> int:
         """A result that is held: a given matrix is copied."""
         made = self.operations[source]
-        if made.kind not in ("given", "identity"):
+        if made.kind != "given":
             return source
         return self.add(Operation("keep", (source,), made.rows, made.columns, made.filled))
 
@@ -139,6 +142,8 @@ class Plan:
         if len(terms) == 1 and terms[0][0] == 1:
             return terms[0][1]
         known = [self.operations[term] for _, term in terms]
+        if all(term.kind == "identity" for term in known):
+            return self.identity(rows, sum((terms[k][0] * term.coefficients[0] for k, term in enumerate(known)), start=Fraction(0)))
         if len(terms) == 1 or all(_is_diagonal(term) for term in known):
             filled = max(term.filled for term in known)
         else:
@@ -162,12 +167,12 @@ class Plan:
             trees.insert(0, chain.best().splits)
         else:
             self.unsearched += 1
-        return self.build(factors, min(trees, key=lambda tree: self._price(factors, tree)))
+        return self.build(factors, min(trees, key=lambda tree: self.price(lambda: self.build(factors, tree))))
 
-    def _price(self, factors: Sequence[int], tree: Tree) -> int:
-        """What a bracketing takes; nothing of it is kept."""
+    def price(self, make: Callable[[], object]) -> int:
+        """What some operations would take; they are not kept."""
         before = len(self.operations)
-        self.build(factors, tree)
+        make()
         count = sum(made.multiplications for made in self.operations[before:])
         del self.operations[before:]
         return count
@@ -245,7 +250,7 @@ class Alone(NamedTuple):
     Attributes:
         work: by operation, for the results that were asked for and their bases.
         bases: by operation, one from which on it needs nothing that was made before that one; -1 for the beginning.
-        between: by operation, what is done after its base, itself included.
+        between: by operation, what is done after its base, itself included; where that is the beginning only for those with work.
     """
 
     work: dict[int, Work]
@@ -288,7 +293,10 @@ def alone(plan: Plan, roots: Iterable[int]) -> Alone:
         while between is None:
             while base >= 0 and known[base].kind == "view":
                 base = found.bases[base]
-            between = _walk(plan, index, base, reaches[base] if base >= 0 else 0, free)
+            if base < 0:
+                between = []  # everything: found below where it is asked for
+            else:
+                between = _walk(plan, index, base, reaches[base], free)
             if between is None:
                 base = found.bases[base]
         found.bases.append(base)
@@ -302,6 +310,8 @@ def alone(plan: Plan, roots: Iterable[int]) -> Alone:
     for index, (base, between) in enumerate(zip(found.bases, found.between, strict=True)):
         if not wanted[index]:
             continue
+        if base < 0:
+            between += _walk(plan, index, -1, 0, free) or ()
         work = Work(plan.count(between), plan.peak(between, (index,), (base,) if base >= 0 else ()))
         if base >= 0:
             before = found.work[base]

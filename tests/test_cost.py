@@ -211,7 +211,7 @@ class Machine:
     def _do(self, operation: Operation, inputs: list[Matrix]) -> Matrix:
         match operation.kind:
             case "identity":
-                return eye(operation.rows)
+                return [[operation.coefficients[0] * entry for entry in row] for row in eye(operation.rows)]
             case "keep":
                 return inputs[0]
             case "product":
@@ -541,6 +541,7 @@ CONCRETE: list[tuple[str, Any]] = [
     ("h = f(W1 x); L = 1/2 ||h + W2 x||^2; W1: k x n; W2: m x n", ("W1", "W2", "x")),
     ("K = A ⊗ B; y = K x; A: 2 x 3; B: 4 x 5; x: 15; L = ||y||^2", ("A", "x")),
     ("y = σ(W x) .* c; W: m x n; L = d^T y", ("W", "c")),
+    ("Y = A X^T; Z = Y B; L = ||Z||^2; X: m x n; A: k x n; B: m x p", ("X", "B", "A")),
 ]
 
 
@@ -663,6 +664,22 @@ def test_shared_parameters_have_one_block() -> None:
     assert cost.block_by_block == cost.blocks[0] == cost.backpropagation
 
 
+def test_several_slots_of_one_layer_are_added_before_they_are_multiplied() -> None:
+    cost = derive("u = f(x, x); y = g(u)", wrt="x").cost({"x": 5, "u": 7, "y": 3})
+    assert cost.backpropagation.multiplications == 3 * 7 * 5
+    cost = derive("u = f(x, x) + λ h(x); y = g(u); λ: scalar", wrt="x").cost({"x": 5, "u": 7, "y": 3})
+    assert cost.backpropagation.multiplications == 7 * 5 + 3 * 7 * 5  # λ J_h, then all three at once
+    cost = derive("u = f(x, x) + λ h(x); y = g(u); λ: scalar", wrt="x").cost({"x": 50, "u": 70, "y": 1})
+    assert cost.backpropagation.multiplications == 70 * 50 + 70 * 50  # the same
+    cost = derive("u = f(x) + λ h(x); y = g(u); λ: scalar", wrt="x").cost({"x": 5, "u": 7, "y": 2})
+    assert cost.backpropagation.multiplications == 7 * 5 + 2 * 7 * 5
+
+
+def test_tangents_that_lead_nowhere_are_not_carried() -> None:
+    cost = derive("a = f(x); b = g(a); y = h(b, x)", wrt=["x", "b"]).cost({"x": 5, "a": 7, "b": 11, "y": 3})
+    assert cost.forward.multiplications == 0
+
+
 def test_of_a_chain_with_a_wide_output_and_narrow_variables_forwards_is_cheapest() -> None:
     cost = derive("y = h(g(f(t)))", wrt="t").cost({"t": 1, "y": 50, "n_f": 20, "n_g": 30})
     assert cost.forward.multiplications == 30 * 20 + 50 * 30
@@ -699,8 +716,7 @@ def held_by_hand(plan: Plan, order: Sequence[int], results: Sequence[int]) -> in
     most = 0
     for place, now in enumerate(order):
         wanted = {now, *results}
-        for later in order[place:]:
-            stack = list(plan.operations[later].inputs)
+        for stack in [list(results), *(list(plan.operations[later].inputs) for later in order[place:])]:
             while stack:
                 source = stack.pop()
                 wanted.add(source)
