@@ -293,10 +293,8 @@ def alone(plan: Plan, roots: Iterable[int]) -> Alone:
         while between is None:
             while base >= 0 and known[base].kind == "view":
                 base = found.bases[base]
-            if base < 0:
-                between = []  # everything: found below where it is asked for
-            else:
-                between = _walk(plan, index, base, reaches[base], free)
+            # from the beginning it is everything: found below where it is asked for
+            between = _walk(plan, index, base, reaches[base], free) if base >= 0 else []
             if between is None:
                 base = found.bases[base]
         found.bases.append(base)

@@ -676,8 +676,10 @@ def test_several_slots_of_one_layer_are_added_before_they_are_multiplied() -> No
 
 
 def test_tangents_that_lead_nowhere_are_not_carried() -> None:
-    cost = derive("a = f(x); b = g(a); y = h(b, x)", wrt=["x", "b"]).cost({"x": 5, "a": 7, "b": 11, "y": 3})
+    cost = derive("v = u(x); a = f(v); b = g(a); y = h(b, x)", wrt=["x", "b"]).cost({"x": 5, "a": 7, "b": 11, "y": 3})
     assert cost.forward.multiplications == 0
+    cost = derive("z = W x; L = ||z||^2; W: m x n", wrt=["W", "z"]).cost({"m": 5, "n": 3})
+    assert cost.forward.multiplications == 5 * 5  # z is held: a direction of z by 2 z
 
 
 def test_of_a_chain_with_a_wide_output_and_narrow_variables_forwards_is_cheapest() -> None:
@@ -695,6 +697,7 @@ def test_a_perceptron_by_hand() -> None:
     assert cost.backpropagation.multiplications == shared
     assert cost.block_by_block.multiplications == shared + p * m + m
     assert cost.applied == m
+    assert [cost.tape.names[found.value] for found in cost.recomputed] == ["h", "z1"]
     assert "applies functions and their derivatives to 7 entries" in str(cost)
 
 
@@ -708,7 +711,43 @@ def test_a_diagonal_matrix_is_no_full_one() -> None:
     assert cost.backpropagation.multiplications == 7 + 35
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.integers(1, 30), st.integers(1, 30)), min_size=1, max_size=7), st.integers(1, 30))
+def test_every_block_of_a_chain_is_bracketed_best(layers: list[tuple[int, int]], output: int) -> None:
+    n = len(layers)
+    names = {f"x{k + 1}": d for k, (d, _) in enumerate(layers)} | {f"θ{k + 1}": p for k, (_, p) in enumerate(layers)} | {"y": output}
+    text = "; ".join([f"x{k} = f{k}(x{k - 1}, θ{k})" for k in range(1, n + 1)] + [f"y = g(x{n})", "x0: 1"])
+    cost = derive(text, wrt="θ").cost(names)
+    expected = 0
+    for k in range(1, n + 1):
+        sizes = [output, *(layers[j][0] for j in range(n - 1, k - 2, -1)), layers[k - 1][1]]
+        expected += min(price(sizes, tree) for tree in trees_of(len(sizes) - 1))
+        assert expected <= cost.block_by_block.multiplications
+    assert cost.best.multiplications == expected
+
+
+def test_chains_that_part_are_bracketed_best() -> None:
+    text = "y = h(a5, b5); " + "; ".join(f"{c}{k} = {c}f{k}({c}{k - 1}, w{c}{k})" for c in "ab" for k in range(1, 6))
+    tape = parse(text).tape
+    sizes = {f"{c}{k}": 3 + (7 * k + 5 * (c == "a")) % 11 for c in "ab" for k in range(6)} | {"y": 4}
+    sizes |= {f"w{c}{k}": 2 + (5 * k + 3 * (c == "b")) % 13 for c in "ab" for k in range(1, 6)}
+    variables = [tape.names.index(f"w{c}{k}") for k in range(1, 6) for c in "ab"]
+    cost = estimate_cost(tape, tape.names.index("y"), variables, sizes)
+    chains = [[4, *(sizes[f"{c}{j}"] for j in range(5, k - 1, -1)), sizes[f"w{c}{k}"]] for c in "ab" for k in range(1, 6)]
+    assert cost.best.multiplications == sum(min(price(chain, tree) for tree in trees_of(len(chain) - 1)) for chain in chains)
+
+
 # --- memory ---
+
+
+def test_what_a_result_shows_is_held_as_long_as_the_result() -> None:
+    plan = Plan()
+    a, b = plan.given(0, 2, 3), plan.given(1, 3, 5)
+    product = plan.product(a, b)
+    turned = plan.add(Operation("view", (product,), 5, 2, 10))
+    other = plan.product(b, plan.given(2, 5, 7))
+    assert plan.together([turned, other]).memory == 10 + 21
+    assert plan.together([other], range(len(plan.operations))).memory == 21
 
 
 def held_by_hand(plan: Plan, order: Sequence[int], results: Sequence[int]) -> int:
@@ -797,6 +836,7 @@ def test_sizes_by_any_name() -> None:
 def test_a_parameter_that_is_more_than_that_has_the_usual_size() -> None:
     assert choose_sizes(parse("y = f(x + θ)").tape) == {"n_x": USUAL, "n_y": USUAL}
     assert choose_sizes(parse("L = w^T x").tape) == {"n_w": USUAL}
+    assert choose_sizes(parse("y = f(x, θ); x: k; θ: k").tape) == {"k": USUAL, "n_y": USUAL}
 
 
 def test_products_and_sums_of_sizes() -> None:
