@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 from xml.sax.saxutils import escape
@@ -134,6 +133,10 @@ class Curve(NamedTuple):
         # arrows that come together are farther apart where they begin
         yield from (_along(longest, part) for part in (sorted(STEPS, key=lambda part: abs(part - 0.3)) if slanted else STEPS))
 
+    def is_level(self) -> bool:
+        """Whether it ends as high as it begins."""
+        return self.points[0].y == self.points[-1].y
+
     def trace(self) -> Iterator[Point]:
         """Places along the way, at most some dozens."""
         for piece in self.pieces():
@@ -219,9 +222,17 @@ def draw(graph: Graph, captions: Captions) -> Drawing:
     heights = _place_rows(placement, bool(captions.edges))
     boxes = {node: Box(middles[node], heights[placement.rows[node]], sizes[node], NODE_HEIGHT) for node in graph.nodes}
     roads = _Roads(placement, boxes, heights)
-    curves = {edge: roads.run(edge) for edge in graph.edges}
+    twins: dict[tuple[int, int], list[Edge]] = {}
+    for edge in graph.edges:
+        twins.setdefault(edge[:2], []).append(edge)
+    curves = {}
+    for edge in graph.edges:
+        same = twins[edge[:2]]
+        apart = max(widths.get(twin, 22.0) for twin in same) + 8
+        curves[edge] = roads.run(edge, apart * (same.index(edge) - (len(same) - 1) / 2))
     taken = _Taken(boxes.values(), curves)
-    labels = {edge: taken.put(edge, width) for edge, width in widths.items()}
+    # first those that have one good place only
+    labels = {edge: taken.put(edge, widths[edge]) for edge in sorted(widths, key=lambda edge: not curves[edge].is_level())}
     return Drawing(boxes, curves, labels)
 
 
@@ -235,15 +246,17 @@ def _place_nodes(graph: Graph, placement: Placement, sizes: Mapping[int, float],
     count = 1 + max(placement.columns.values())
     needs = [0.0] * count
     gaps = [44.0] * count
+    crossing = [0] * count  # captioned edges that change rows in a channel
     room: dict[int, float] = {}  # of each satellite, with the caption of its edge
     for edge in graph.edges:
         start, end = placement.columns[edge.source], placement.columns[edge.target]
         width = widths.get(edge, 0.0)
         if start == end:
             crowded = len(placement.satellites[edge.target]) > 1  # arrows come together
-            room[edge.source] = max(room.get(edge.source, 0.0) + width, sizes[edge.source], width * (1.5 if crowded else 1))
+            room[edge.source] = max(room.get(edge.source, 0.0) + width + 8, sizes[edge.source], width * (1.5 if crowded else 1))
         elif end == start + 1 and width:
             gaps[start] = max(gaps[start], width + 34)
+            crossing[start] += placement.rows[edge.source] != placement.rows[edge.target] or placement.lanes.get(edge) is None
     for node, column in placement.columns.items():
         if node not in room:
             needs[column] = max(needs[column], sizes[node])
@@ -256,9 +269,9 @@ def _place_nodes(graph: Graph, placement: Placement, sizes: Mapping[int, float],
             needs[start + 1] = max(needs[start + 1], width)
     middles = []
     x = 0.0
-    for need, gap in zip(needs, gaps, strict=True):
+    for need, gap, curves in zip(needs, gaps, crossing, strict=True):
         middles.append(x + need / 2)
-        x += need + gap
+        x += need + gap + 16 * max(0, min(curves, 12) - 1)
     found = {node: middles[column] for node, column in placement.columns.items()}
     for host, leaves in placement.satellites.items():
         at = found[host] - (sum(room[leaf] for leaf in leaves) + 10 * (len(leaves) - 1)) / 2
@@ -277,7 +290,7 @@ def _place_rows(placement: Placement, has_labels: bool) -> dict[int, float]:
     for row in sorted(occupied | {*placement.lanes.values()}):
         half = NODE_HEIGHT / 2 if row in occupied else LABEL_HEIGHT / 2 if has_labels else 4.0
         if found:
-            y += before + half + ((48 if has_labels else 30) if row in below else 14)
+            y += before + half + ((48 if has_labels else 30) if row in below else 22 if has_labels else 14)
         found[row] = y
         before = half
     return found
@@ -294,7 +307,6 @@ class _Roads:
         self.boxes = boxes
         self.heights = heights
         self.occupied = {(placement.rows[node], column) for node, column in placement.columns.items()}
-        self.repeated: Counter[tuple[int, int]] = Counter()
         self.left: dict[int, float] = {}  # of what stands in each column
         self.right: dict[int, float] = {}
         for node, column in placement.columns.items():
@@ -302,14 +314,12 @@ class _Roads:
             self.left[column] = min(self.left.get(column, box.x), box.x - box.width / 2)
             self.right[column] = max(self.right.get(column, box.x), box.x + box.width / 2)
 
-    def run(self, edge: Edge) -> Curve:
-        """The curve of an edge; asked for once for each."""
+    def run(self, edge: Edge, aside: float = 0.0) -> Curve:
+        """The curve of an edge; from a satellite it bows ``aside`` to the right."""
         source, target = self.boxes[edge.source], self.boxes[edge.target]
         first, last = self.placement.columns[edge.source], self.placement.columns[edge.target]
-        again = self.repeated[edge[:2]]
-        self.repeated[edge[:2]] += 1
         if first == last:
-            return _rise(source, target, again)
+            return _rise(source, target, aside)
         lane = self.placement.lanes.get(edge)
         beside = Point(source.x + source.width / 2, source.y)
         before = Point(target.x - target.width / 2, target.y)
@@ -350,15 +360,16 @@ class _Roads:
         return (*(_line(start, corner) if corner != start else ()), *bend)
 
 
-def _rise(source: Box, target: Box, again: int) -> Curve:
-    """From a satellite up to what takes it, the arrows of several coming together a little; the next ones bow to the right."""
+def _rise(source: Box, target: Box, aside: float) -> Curve:
+    """From a satellite up to what takes it, the arrows of several coming together a little."""
     reach = target.width / 2 - 8
-    start = Point(source.x + 6 * again, source.y - source.height / 2)
-    end = Point(target.x + max(-reach, min(reach, (source.x - target.x) * 0.35 + 6 * again)), target.y + target.height / 2)
-    if not again:
+    apart = max(-9.0, min(9.0, aside))
+    start = Point(source.x + apart, source.y - source.height / 2)
+    end = Point(target.x + max(-reach, min(reach, (source.x - target.x) * 0.35 + apart)), target.y + target.height / 2)
+    if not aside:
         return Curve((start, *_line(start, end)))
-    aside, third = 18.0 * again, (start.y - end.y) / 3
-    return Curve((start, Point(start.x + aside, start.y - third), Point(end.x + aside, end.y + third), end))
+    out, third = (aside - apart) / 0.75, (start.y - end.y) / 3  # halfway it is three quarters out
+    return Curve((start, Point(start.x + out, start.y - third), Point(end.x + out, end.y + third), end))
 
 
 def _thread(stops: Iterable[Point]) -> Iterator[Point]:

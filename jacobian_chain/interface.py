@@ -158,11 +158,11 @@ class Composition:
         >>> print(parse("L2(L1(x, θ1), θ2)").graph("tree", edges=True, paths="θ1"))
         f *
         ┠─ θ₂  J_θ₂ L₂
-        ┃  J_x₂ L₂
-        x₂ *
+        ┃
+        x₂ *  J_x₂ L₂
         ┝━ θ₁ *  J_θ₁ L₁
-        │  J_x L₁
-        x
+        │
+        x  J_x L₁
         >>> print(parse("x1 = f1(x, θ1); L = ℓ(x1)").graph("cd"))
         \begin{CD}
         x @>>> x_{1} @>>> L \\

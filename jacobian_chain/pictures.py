@@ -68,8 +68,8 @@ _ASCII = _Strokes(("|", "#"), (("+- ", "+= "), ("#- ", "#= ")), ("`- ", "`= "), 
 def write_tree(graph: Graph, captions: Captions) -> str:
     """A tree with the output as its root: the longest chain goes straight down, all other inputs branch off.
 
-    A computed value that is used more than once is written out once and referred to with … elsewhere. What is marked has a star, and
-    the lines to it are heavy.
+    Behind a value stands the derivative of what is above by it. A computed value that is used more than once is written out once and
+    referred to with … elsewhere. What is marked has a star, and the lines to it are heavy.
     """
     return "\n".join(_tree_lines(graph, captions, _ASCII if captions.ascii else _UNICODE))
 
@@ -80,6 +80,9 @@ def _tree_lines(graph: Graph, captions: Captions, strokes: _Strokes) -> Iterator
 
     def name(node: int, again: bool = False) -> str:
         return " ".join((captions.nodes[node], *([strokes.again] if again else ()), *("*" if node in graph.marked else ())))
+
+    def derivative(edge: Edge) -> str:
+        return f"  {captions.edges[edge]}" if edge in captions.edges else ""
 
     # a line, or a branch: what comes in on an edge, the indent of its node, what follows that, whether the line ends here
     stack: list[str | tuple[Edge, str, int, bool]] = []
@@ -100,9 +103,8 @@ def _tree_lines(graph: Graph, captions: Captions, strokes: _Strokes) -> Iterator
             for k, edge in enumerate(branches, 1):
                 found.append((edge, indent, heavy, not goes_on and k == len(branches)))
             if main is not None:
-                below = captions.edges.get(main)
-                found.append(f"{indent}{strokes.down[heavy]}{'' if below is None else f'  {below}'}")
-                found.append(f"{indent}{name(main.source)}")
+                found.append(f"{indent}{strokes.down[heavy]}")
+                found.append(f"{indent}{name(main.source)}{derivative(main)}")
         stack.extend(reversed(found))
 
     for number, root in enumerate(graph.outputs):
@@ -116,7 +118,7 @@ def _tree_lines(graph: Graph, captions: Captions, strokes: _Strokes) -> Iterator
                 continue
             edge, indent, heavy, ends = item
             lead = indent + (strokes.last[graph.is_marked(edge)] if ends else strokes.branch[heavy][graph.is_marked(edge)])
-            label = f"  {captions.edges[edge]}" if edge in captions.edges else ""
+            label = derivative(edge)
             if edge.source in begun or edge.source < graph.tape.leaves:
                 yield f"{lead}{name(edge.source, edge.source in begun)}{label}"
             else:
@@ -216,7 +218,8 @@ def write_tikzcd(graph: Graph, captions: Captions) -> str:
             texts.append(" ".join(parts))
         lines.append(" & ".join(texts))
     body = " \\\\\n".join(lines)
-    return f"\\begin{{tikzcd}}\n{body}\n\\end{{tikzcd}}"
+    room = "[sep=large]" if captions.edges else ""
+    return f"\\begin{{tikzcd}}{room}\n{body}\n\\end{{tikzcd}}"
 
 
 def _find_cells(graph: Graph, placement: Placement) -> dict[int, tuple[int, int]]:
