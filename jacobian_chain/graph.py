@@ -21,6 +21,9 @@ from jacobian_chain.select import find_output, select
 from jacobian_chain.tape import Tape
 from jacobian_chain.writers import TextWriter, Writer
 
+OPERATORS = frozenset("+·*")
+"""What nodes are called that are an operation alone."""
+
 
 class Edge(NamedTuple):
     """That ``target`` is computed from ``source``, which stands in argument ``slot`` of its step."""

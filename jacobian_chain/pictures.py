@@ -2,7 +2,7 @@ r"""Computation graphs in picture languages: one small writer each, in the table
 
 ===========  ========================================================================================
 ``tree``     box drawing for a terminal: the spine straight down, what branches off indented
-``svg``      a picture by itself (:mod:`jacobian_chain.drawing`)
+``svg``      a picture by itself (:mod:`jacobian_chain.svg`)
 ``cd``       AMScd: chains, for KaTeX, MathJax and TeX
 ``tikzcd``   TikZ-CD, for TeX
 ``mermaid``  for GitHub, GitLab and JupyterLab
@@ -16,12 +16,12 @@ import itertools
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from jacobian_chain.drawing import SvgWriter, write_svg
 from jacobian_chain.errors import OptionError
-from jacobian_chain.graph import Captions, Edge, Graph, caption
+from jacobian_chain.graph import OPERATORS, Captions, Edge, Graph, caption
 from jacobian_chain.layout import Layout
 from jacobian_chain.notation import Notation
 from jacobian_chain.placement import Placement, place
+from jacobian_chain.svg import SvgWriter, write_svg
 from jacobian_chain.writers import LatexWriter, TextWriter, Writer
 
 
@@ -267,7 +267,7 @@ def write_mermaid(graph: Graph, captions: Captions) -> str:
     """A Mermaid flowchart; leaves are round, what is marked is thick."""
     lines = ["flowchart LR"]
     for node in graph.nodes:
-        open_, close = ("([", "])") if node < graph.tape.leaves else ("((", "))") if captions.nodes[node] in "+·*" else ("[", "]")
+        open_, close = ("([", "])") if node < graph.tape.leaves else ("((", "))") if captions.nodes[node] in OPERATORS else ("[", "]")
         lines.append(f"  v{node}{open_}{_mermaid_text(captions.nodes[node])}{close}")
     for edge in graph.edges:
         label = captions.edges.get(edge)
@@ -291,7 +291,7 @@ def write_dot(graph: Graph, captions: Captions) -> str:
     """A Graphviz digraph from left to right; parameters stand at the layer that takes them first, what is marked is bold."""
     lines = ["digraph {", "  rankdir=LR;", "  node [shape=box, style=rounded];"]
     for node in graph.nodes:
-        shape = ", shape=circle" if captions.nodes[node] in "+·*" else ", shape=ellipse" if node < graph.tape.leaves else ""
+        shape = ", shape=circle" if captions.nodes[node] in OPERATORS else ", shape=ellipse" if node < graph.tape.leaves else ""
         lines.append(f"  v{node} [label={_dot_text(captions.nodes[node])}{shape}{', style=bold' if node in graph.marked else ''}];")
     for edge in graph.edges:
         label = captions.edges.get(edge)

@@ -15,7 +15,7 @@ ORDER = [
     "errors", "tokens", "names", "syntax", "tape", "shapes", "sizes", "combination", "statements", "assembly", "layers", "survey",
     "shaped", "matrices", "functions", "language", "reading", "select", "arrays", "maps", "layout", "derivation", "notation", "writers",
     "article", "formula", "render", "elementary", "operations", "calculus", "blocks", "abstraction",
-    "graph", "placement", "drawing", "pictures", "exposition", "indices", "dense",
+    "graph", "placement", "curves", "drawing", "svg", "pictures", "exposition", "indices", "dense",
     "residues", "numeric", "verification", "witness", "worlds", "export", "symbolic", "verdict", "words", "problem", "vocabulary", "answer",
     "evaluate", "field", "transcript", "claims", "diagnosis", "checking", "wording", "expressions", "listing", "glossary", "phrases",
     "calls", "products", "solution", "appraisal", "transcription", "trials", "mistakes", "explanation", "assessment",
