@@ -115,7 +115,7 @@ def graph_of(tape: Tape, of: str | None = None, paths: Iterable[str] = ()) -> Gr
     ]
     leaves = frozenset(parameters)
     depth, main = _find_chains(nodes, edges, leaves)
-    marked = _between(edges, frozenset(starts) & kept, outputs)
+    marked = _reached(edges, kept.intersection(starts))
     if names and not marked:
         shown = ", ".join(tape.names[value] for value in outputs)
         raise OptionError(f"no path leads from {', '.join(names)} to {shown}", hint="name a value that it depends on")
@@ -141,17 +141,13 @@ def _find_chains(nodes: Iterable[int], edges: Iterable[Edge], parameters: Collec
     return depth, main
 
 
-def _between(edges: Sequence[Edge], starts: Collection[int], ends: Collection[int]) -> frozenset[int]:
-    """The nodes on paths from one of the starts to one of the ends."""
-    after = set(starts)
+def _reached(edges: Iterable[Edge], starts: Iterable[int]) -> frozenset[int]:
+    """The nodes on paths from one of the starts to an output: every node leads to one, or it would not be in the graph."""
+    found = set(starts)
     for edge in edges:
-        if edge.source in after:
-            after.add(edge.target)
-    before = set(ends)
-    for edge in reversed(edges):
-        if edge.target in before:
-            before.add(edge.source)
-    return frozenset(after & before)
+        if edge.source in found:
+            found.add(edge.target)
+    return frozenset(found)
 
 
 class Captions(NamedTuple):

@@ -262,7 +262,7 @@ def drawn_edges(svg: str, attribute: str = "data-edge") -> list[tuple[int, ...]]
     return sorted(tuple(map(int, group.attrib[attribute].split())) for group in ET.fromstring(svg) if attribute in group.attrib)
 
 
-@settings(max_examples=120)
+@settings(max_examples=120, deadline=None)
 @given(problems())
 def test_every_edge_is_drawn_once(problem: Problem) -> None:
     composition = parse(problem.text)
@@ -291,7 +291,7 @@ def simplified(read: Read, form: str) -> tuple[Counter[tuple[str, str, bool]], C
     return edges, Counter({*nodes}) if form == "tree" else nodes  # a tree names a leaf wherever it is used
 
 
-@settings(max_examples=80)
+@settings(max_examples=80, deadline=None)
 @given(problems())
 def test_marked_are_exactly_the_paths(problem: Problem) -> None:
     composition = parse(problem.text)
@@ -398,7 +398,7 @@ def touches(box: Box, x: float, y: float, by: float) -> bool:
     return box[0] - by <= x <= box[2] + by and box[1] - by <= y <= box[3] + by
 
 
-@settings(max_examples=120)
+@settings(max_examples=120, deadline=None)
 @given(problems())
 def test_nothing_overlaps(problem: Problem) -> None:
     composition = parse(problem.text)
