@@ -260,7 +260,7 @@ def graph(
     picture = Composition(reading).graph(form, ascii=plain, **options)
     for notice in (*map(str, reading.notices), *picture.notices):
         _notify(notice, settings)
-    _write(picture, output, settings)
+    _write(picture, output, {**settings, "color": "never"})  # no line of it is a comment
 
 
 CHECK_EXAMPLES = """\b

@@ -578,6 +578,9 @@ def test_command_line(tmp_path: Path) -> None:
         text = (tmp_path / form).read_text(encoding="utf-8")
         assert text.isascii()
         assert text == parse(LOSS).graph(form, edges=True, paths="θ1", ascii=True) + "\n"
+    branches = ("graph", "y = f(g(h(x, c), d), k(x))", "--paths", "x", "--ascii")
+    assert "\n#  #\n" in run(*branches).stdout
+    assert run(*branches, "--color", "always").stdout == run(*branches).stdout
     assert run("graph", LOSS, "--paths", "θ9").exception.status == 3
     assert run("graph", "f(x, x)", "--edges").exception.status == 2
     assert run("graph", GRAPHS["residual"][0], "--format", "cd").exception.status == 2
