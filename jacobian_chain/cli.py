@@ -29,6 +29,7 @@ NOTATION_NAMES = ("jacobian", "partial", "total", "nabla", "slots")
 FORMATS = ("latex", "unicode", "html", "typst", "markdown", "document", "json", "sympy")
 ARTICLES = ("html", "typst", "markdown", "document")
 STEPS = ("recursive", "blocks", "backprop")
+PICTURES = ("tree", "svg", "cd", "tikzcd", "mermaid", "dot")
 
 EXAMPLES = """\b
 Examples:
@@ -230,6 +231,47 @@ def layers(settings: dict[str, Any], ascii: bool, color: str | None) -> None:
                 lines.append((f"  {'' if k else name:{width}}{fact}", ""))
         lines.append(("", ""))
     _print_styled(lines[:-1], settings)
+
+
+GRAPH_EXAMPLES = """\b
+Examples:
+  jacobian-chain graph 'x1 = f1(x, θ1); x2 = x1 + f2(x1, θ2); L = ℓ(x2)' --edges
+  jacobian-chain graph 'L3(L2(L1(x,θ1),θ2),θ3)' --paths θ1 --format svg -o graph.svg
+"""
+
+
+@cli.command(epilog=GRAPH_EXAMPLES)
+@click.argument("composition")
+@click.option("--format", "form", type=click.Choice(PICTURES), default="tree", show_default=True, help="Picture language.")
+@click.option("--edges", is_flag=True, help="Write the derivative of each step in each argument on its edge.")
+@click.option("--paths", multiple=True, metavar="NAME", shell_complete=_complete_names, help="Mark all paths from NAME, as for --wrt.")
+@click.option("--of", metavar="NAME", shell_complete=_complete_names, help="Draw what the value NAME depends on; by default everything.")
+@click.option("--layout", type=click.Choice(LAYOUT_NAMES[:3]), help="Of the derivatives; by default numerator.")
+@click.option("--notation", type=click.Choice(NOTATION_NAMES), help="Of the derivatives, as for derive.")
+@click.option("--naming", type=click.Choice(["inputs", "outputs"]), help="Call unnamed values after the layer that takes or gives them.")
+@click.option(
+    "--index", type=click.Choice(["sub", "super", "as-typed"]), default="as-typed", show_default=True, help="Where an index stands."
+)
+@click.option("-o", "--output", type=click.Path(dir_okay=False, writable=True), metavar="FILE", help="Write to FILE.")
+@_appearance
+@click.pass_context
+def graph(
+    context: click.Context, /, composition: str, ascii: bool, color: str | None, output: str | None, form: str, **options: Any
+) -> None:
+    """Draw the computation graph of COMPOSITION: parameters below their layers, skips as curves.
+
+    What is marked by --paths is thick, boxed or starred as the language has it.
+    """
+    from jacobian_chain.interface import Composition
+    from jacobian_chain.reading import read_composition
+
+    settings: dict[str, Any] = {"ascii": ascii or context.obj["ascii"], "color": color or context.obj["color"]}
+    reading = read_composition(_read_text(composition, "composition"))
+    plain = settings["ascii"] or (output is None and not _can_encode())
+    picture = Composition(reading).graph(form, ascii=plain, **options)
+    for notice in (*map(str, reading.notices), *picture.notices):
+        _notify(notice, settings)
+    _write(picture, output, {**settings, "color": "never"})  # no line of it is a comment
 
 
 CHECK_EXAMPLES = """\b

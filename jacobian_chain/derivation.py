@@ -163,6 +163,28 @@ def inline(derivation: Derivation) -> tuple[Map, ...]:
     )
 
 
+def differentiate_step(arena: Arena, tape: Tape, value: int, slot: int) -> int:
+    """The node of the derivative of the step that computes a value in one slot: the rule of its operation.
+
+    >>> from jacobian_chain.errors import Source
+    >>> from jacobian_chain.reading import read_composition
+    >>> arena = Arena()
+    >>> index = differentiate_step(arena, read_composition(Source("y = x - 2 f(x)")).tape, 2, 1)
+    >>> arena.maps[index].kind, str(arena.maps[index].coefficient)
+    ('multiple', '-2')
+    """
+    step = tape.steps[value - tape.leaves]
+    if step.operation == "layer":
+        return arena.append(Map("partial", value, slot))
+    if step.operation == "sum":
+        return arena.multiple(step.coefficients[slot])
+    scalar, array = step.inputs
+    if slot == 1:
+        return arena.add(Map("times", scalar))
+    kind = "times" if tape.shapes[array].is_scalar else "scale"
+    return arena.add(Map(kind, array))
+
+
 class _Sweep:
     """One pass from the output back to the variables."""
 
@@ -215,17 +237,8 @@ class _Sweep:
         return uses
 
     def edge(self, step: int, slot: int) -> int:
-        """The node of the derivative of a step in one slot: the rule of its operation. Asked for once for each slot."""
-        record = self.tape.steps[step - self.tape.leaves]
-        if record.operation == "layer":
-            return self.arena.append(Map("partial", step, slot))
-        if record.operation == "sum":
-            return self.arena.multiple(record.coefficients[slot])
-        scalar, array = record.inputs
-        if slot == 1:
-            return self.arena.add(Map("times", scalar))
-        kind = "times" if self.tape.shapes[array].is_scalar else "scale"
-        return self.arena.add(Map(kind, array))
+        """The node of the derivative of a step in one slot. Asked for once for each slot."""
+        return differentiate_step(self.arena, self.tape, step, slot)
 
     # --- post-dominators ---
 

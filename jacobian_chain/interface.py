@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from jacobian_chain.derivation import MAX_FACTORS
 from jacobian_chain.derivation import derive as derive_blocks
 from jacobian_chain.errors import OptionError, ReadingError, Source, UnsupportedError
-from jacobian_chain.jacobian import INDEX_POSITIONS, Jacobian, choose, uncollected
+from jacobian_chain.jacobian import INDEX_POSITIONS, NAMINGS, Jacobian, choose, uncollected
 from jacobian_chain.layout import LAYOUTS, Layout, orient
 from jacobian_chain.notation import NOTATIONS, Labels, Page
 from jacobian_chain.reading import Reading, read_composition
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from jacobian_chain.assessment import Exercise, Inquiry
     from jacobian_chain.claims import Question
     from jacobian_chain.concrete import SecondDerivative
+    from jacobian_chain.pictures import Picture
     from jacobian_chain.problem import Problem
     from jacobian_chain.verdict import Verdict
 
@@ -123,6 +124,65 @@ class Composition:
 
     def _sympy_(self) -> Expr:
         return self.expr
+
+    @uncollected()
+    def graph(
+        self,
+        format: str = "svg",
+        edges: bool = False,
+        paths: str | Iterable[str] = (),
+        of: str | None = None,
+        layout: str | None = None,
+        notation: str | None = None,
+        naming: str | None = None,
+        index: str = "as-typed",
+        ascii: bool = False,
+    ) -> Picture:
+        r"""The computation graph as text in a picture language; a notebook shows it as a picture.
+
+        Args:
+            format: ``svg``, ``tree``, ``cd``, ``tikzcd``, ``mermaid`` or ``dot``.
+            edges: write the derivative of each step in each argument on its edge.
+            paths: names of values, as for :func:`derive`; the paths from them to the output are marked.
+            of: draw what this value depends on; by default everything.
+            layout: of the derivatives; by default ``numerator``.
+            notation: of the derivatives; by default ``jacobian`` for nested text, else ``partial``.
+            naming: call unnamed values after the layer's ``inputs`` or ``outputs``.
+            index: where an index stands: ``sub``, ``super`` or ``as-typed``.
+            ascii: write nothing outside of ASCII.
+
+        Raises:
+            ReadingError: a name is not there.
+            OptionError: the format cannot draw this graph, or the notation cannot write its derivatives.
+
+        >>> print(parse("L2(L1(x, θ1), θ2)").graph("tree", edges=True, paths="θ1"))
+        f *
+        ┠─ θ₂  J_θ₂ L₂
+        ┃
+        x₂ *  J_x₂ L₂
+        ┝━ θ₁ *  J_θ₁ L₁
+        │
+        x  J_x L₁
+        >>> print(parse("x1 = f1(x, θ1); L = ℓ(x1)").graph("cd"))
+        \begin{CD}
+        x @>>> x_{1} @>>> L \\
+        @. @AAA \\
+        @. \theta_{1}
+        \end{CD}
+        """
+        from jacobian_chain.graph import graph_of
+        from jacobian_chain.pictures import FORMATS, draw_picture
+
+        form = FORMATS[choose("format", format, FORMATS)]
+        for name, value in (("layout", layout), ("notation", notation)):
+            if value is not None and not edges:
+                raise OptionError(f"--{name} is about the derivatives on the edges", hint="ask for them with --edges")
+        chosen = choose("notation", notation or ("jacobian" if self.tape.nested else "partial"), NOTATIONS)
+        named = naming or ("inputs" if chosen == "jacobian" and self.tape.nested else "outputs")
+        graph = graph_of(self.tape, of, (paths,) if isinstance(paths, str) else paths)
+        asked = LAYOUTS[choose("layout", layout or "numerator", LAYOUTS)]
+        choose("naming", named, NAMINGS)
+        return draw_picture(graph, form, NOTATIONS[chosen], asked, named, choose("index", index, INDEX_POSITIONS), edges, ascii)
 
     def second(self, one: str, other: str, of: str | None = None) -> SecondDerivative:
         r"""The second derivatives of a scalar by two values: rows belong to ``one``, columns to ``other``, matrices on ``vec``.

@@ -37,16 +37,16 @@ def find_output(tape: Tape, name: str | None) -> int:
     return outputs[0]
 
 
-def select(tape: Tape, wrt: Iterable[str] = ()) -> Selection:
+def select(tape: Tape, wrt: Iterable[str] = (), option: str = "--wrt") -> Selection:
     """The variables that names stand for: leaves, intermediates, groups, prefixes (θ for θ1, θ2, …), ``all``.
 
     Without names, every parameter: the groups, else the leaves named θ, w, W, b, β, γ with an index or alone, else every leaf.
-    A text may hold several names, separated by commas.
+    A text may hold several names, separated by commas. ``option`` is what errors call the names.
 
     Raises:
         ReadingError: a name that the composition does not have; the nearest are named.
     """
-    names = [part for text in wrt for part in _names_in(text)]
+    names = [part for text in wrt for part in _names_in(text, option)]
     if not tape.leaves:
         raise OptionError("there is nothing to differentiate by: the composition has no variables")
     if not names:
@@ -55,7 +55,7 @@ def select(tape: Tape, wrt: Iterable[str] = ()) -> Selection:
     labels: list[str] = []
     groups = dict(tape.groups)
     for text in names:
-        key = text if text in groups else key_of(text, tape, "--wrt")
+        key = text if text in groups else key_of(text, tape, option)
         if key in groups:
             found: Sequence[int] = groups[key]
             labels.append(key)
@@ -67,21 +67,21 @@ def select(tape: Tape, wrt: Iterable[str] = ()) -> Selection:
             found = _indices(tape, family(key, tape.names[: tape.leaves], tape.spellings))
             labels.append(key)
         if not found:
-            raise _unknown(tape, text, "--wrt")
+            raise _unknown(tape, text, option)
         variables.update(dict.fromkeys(found))
     return Selection(tuple(variables), labels[0] if len(names) == len(labels) == 1 else "")
 
 
-def _names_in(text: str) -> list[str]:
+def _names_in(text: str, option: str) -> list[str]:
     """The names of an option's value: one, or a list, in brackets or not."""
     inner = text.strip()
     if inner.startswith("(") and inner.endswith(")"):
         inner = inner[1:-1]
     if not inner:
-        raise OptionError("--wrt needs a name")
+        raise OptionError(f"{option} needs a name")
     parts = split_names(inner)
     if "" in parts:
-        raise ReadingError("expected a name", Place(Source(text or " ", "--wrt"), 0, max(1, len(text))), "one comma too many?")
+        raise ReadingError("expected a name", Place(Source(text or " ", option), 0, max(1, len(text))), "one comma too many?")
     return parts
 
 

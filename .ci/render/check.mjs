@@ -70,7 +70,7 @@ function runPdflatex(formulas) {
   try {
     const lines = [
       String.raw`\documentclass{article}`,
-      String.raw`\usepackage{amsmath,amssymb}`,
+      String.raw`\usepackage{amsmath,amssymb,amscd}`,
       String.raw`\setlength{\paperwidth}{400cm}\setlength{\paperheight}{400cm}\setlength{\textwidth}{380cm}\setlength{\textheight}{360cm}`,
       String.raw`\begin{document}`,
     ];
