@@ -2,6 +2,7 @@ r"""Displays and tables of an article in LaTeX, for pasting and for reading into
 
 from __future__ import annotations
 
+import itertools
 import re
 import unicodedata
 from collections.abc import Iterable
@@ -148,9 +149,10 @@ class Chunk(NamedTuple):
 
 
 def break_row(tree: Tree, limit: float) -> list[Chunk]:
-    r"""A row in chunks no wider than ``limit`` em, broken behind the bars between blocks, or in front of signs that stand in no bracket.
+    r"""A row in chunks no wider than ``limit`` em, unless what may not be broken is wider.
 
-    What stands between two such places may be wider.
+    It is broken behind the bars between blocks, or where it has none in front of signs that stand in no bracket; and in front of
+    fractions and fences where that is not enough.
 
     >>> [chunk.text.strip() for chunk in break_row(read_latex(r"= a b c \cdot d (e + f) + g h"), 5)]
     ['=abc', '\\cdot d(e+f)', '+gh']
@@ -175,6 +177,7 @@ def break_row(tree: Tree, limit: float) -> list[Chunk]:
             depth += {"l": 1, "r": -1}.get(node.text.split(" ")[0][-1], 0)
         runs[-1].append(item)
         before = node.kind
+    runs = [part for run in runs for part in (_split_factors(tree, run) if sum(sizes[item] for item in run) > limit else [run])]
     chunks: list[list[int]] = []
     filled: list[float] = []
     for run in runs:
@@ -186,3 +189,13 @@ def break_row(tree: Tree, limit: float) -> list[Chunk]:
             chunks.append(list(run))
             filled.append(size)
     return [Chunk("".join(write_latex(tree, item) for item in chunk), size) for chunk, size in zip(chunks, filled, strict=True)]
+
+
+def _split_factors(tree: Tree, run: list[int]) -> list[list[int]]:
+    """Factors beside each other, parted in front of fractions and fences."""
+    parts = [run[:1]]
+    for before, item in itertools.pairwise(run):
+        if tree.core(item).kind in ("fraction", "fence") and tree.nodes[before].kind not in ("operator", "space", "open", "sized"):
+            parts.append([])
+        parts[-1].append(item)
+    return parts

@@ -76,8 +76,9 @@ def broken(line: Line, limit: float) -> list[str]:
 
 
 _ESCAPES = {
-    **{c: f"\\{c}" for c in "%&#$_{}"},
-    "\\": r"\textbackslash{}", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "<": "$<$", ">": "$>$", "|": "$|$", '"': "''",
+    **{c: f"\\{c}" for c in "%&#_{}"},
+    "$": r"$\mathdollar$",  # the other sign comes from a font that has to be made first
+       "\\": r"\textbackslash{}", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "<": "$<$", ">": "$>$", "|": "$|$", '"': "''",
 }  # fmt: skip
 
 

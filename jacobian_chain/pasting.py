@@ -71,7 +71,7 @@ def _inline(latex: str, in_table: bool) -> str:
 
 def _markdown_prose(prose: Prose, in_table: bool = False) -> str:
     text = "".join(_inline(part.text, in_table) if isinstance(part, Math) else _escape(part) for part in prose)
-    return re.sub(r"^(\s*)([-+#]|\d+[.)])(?=\s)", r"\1\\\2", " ".join(text.split()) if in_table else text)
+    return re.sub(r"^(\s*\d*)([-+#.)])(?=\s)", r"\1\\\2", " ".join(text.split()) if in_table else text)
 
 
 def _fence(body: str, language: str) -> str:
