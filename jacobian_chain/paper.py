@@ -78,7 +78,7 @@ def broken(line: Line, limit: float) -> list[str]:
 _ESCAPES = {
     **{c: f"\\{c}" for c in "%&#_{}"},
     "$": r"$\mathdollar$",  # the other sign comes from a font that has to be made first
-       "\\": r"\textbackslash{}", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "<": "$<$", ">": "$>$", "|": "$|$", '"': "''",
+    "\\": r"\textbackslash{}", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "<": "$<$", ">": "$>$", "|": "$|$", '"': "''",
 }  # fmt: skip
 
 
