@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from typing import NamedTuple
 
-from jacobian_chain.article import Article
+from jacobian_chain.article import Article, Display, Heading, Math, Paragraph, Part, Prose, Table
 from jacobian_chain.paper import write_document
 from jacobian_chain.pasting import write_latex_article, write_markdown
 from jacobian_chain.plaintext import write_text
@@ -54,6 +54,27 @@ FORMATS = {
 """The formats of articles, by name."""
 
 
+def _straighten(prose: Prose) -> Prose:
+    """Prose in one line, without blanks around it: in most formats line breaks and indents mean something."""
+    pieces = [Math(" ".join(piece.text.split())) if isinstance(piece, Math) else re.sub(r"\s+", " ", piece) for piece in prose]
+    if pieces and isinstance(pieces[0], str):
+        pieces[0] = pieces[0].lstrip()
+    if pieces and isinstance(pieces[-1], str):
+        pieces[-1] = pieces[-1].rstrip()
+    return tuple(piece for piece in pieces if piece != "")
+
+
+def _straighten_part(part: Part) -> Part:
+    if isinstance(part, Heading | Paragraph):
+        return part._replace(text=_straighten(part.text))
+    if isinstance(part, Display):
+        return Display(tuple(equation._replace(reason=_straighten(equation.reason)) for equation in part.equations))
+    if isinstance(part, Table):
+        rows = tuple(tuple(map(_straighten, row)) for row in (part.header, *part.rows))
+        return Table(_straighten(part.caption), rows[0], rows[1:])
+    return part
+
+
 def write_article(article: Article, form: str, ascii: bool = False) -> str:
     r"""An article in one of ``FORMATS``, without a line break at its end.
 
@@ -77,5 +98,6 @@ def write_article(article: Article, form: str, ascii: bool = False) -> str:
     found = FORMATS[form]
     if article.language != found.language:
         raise ValueError(f"the formulas are in {article.language}, and {form} is written from {found.language}")
+    article = Article(_straighten(article.title), tuple(map(_straighten_part, article.parts)), article.language)
     text = found.write(article)
     return found.ascii(text) if ascii else text

@@ -195,7 +195,7 @@ def write_typst(tree: Tree) -> str:
 
 # --- articles ---
 
-_MARKS = re.compile(r"([\\`*_#$<>@\[\]~=/-]|(?<=\d)\.)")
+_MARKS = re.compile(r"([\\`*_#$<>@\[\]~=/+-]|(?<=\d)\.)")
 
 
 def _prose(prose: Prose) -> str:

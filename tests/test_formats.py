@@ -64,9 +64,17 @@ def test_comments_part_formulas_that_follow_each_other() -> None:
     assert write_article(article, "latex") == "x\n%\ny\n% so\nz"
 
 
-def test_prose_of_several_lines_stays_a_comment() -> None:
-    text = write_article(Article(("a\nb",), (Paragraph(("by\n", Math("x\ny"))),)), "latex")
-    assert all(line.startswith("%") for line in text.split("\n"))
+@pytest.mark.parametrize("form", FORMATS)
+def test_prose_stays_in_its_line(form: str) -> None:
+    """Line breaks would end headings, comments and cells, and indents make code."""
+    language = FORMATS[form].language
+    prose = ("    a\n\n# b", Math("x\n y"), " \n- c ")
+    steps = Display((Equation("y", "x", prose),))
+    article = Article(prose, (Heading(prose), Paragraph(prose), steps, Table(prose, (prose, prose), ((prose, prose),))), language)
+    tidy = ("a # b", Math("x y"), " - c")
+    steps = Display((Equation("y", "x", tidy),))
+    same = Article(tidy, (Heading(tidy), Paragraph(tidy), steps, Table(tidy, (tidy, tidy), ((tidy, tidy),))), language)
+    assert write_article(article, form) == write_article(same, form)
 
 
 # --- web pages ---
