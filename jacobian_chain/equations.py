@@ -14,9 +14,10 @@ from jacobian_chain.typesetting import SYMBOLS, Node, Tree, escape_text, read_la
 from jacobian_chain.writers import to_ascii
 
 _COMMANDS = {symbol.character: latex for latex, symbol in reversed(SYMBOLS.items()) if not symbol.character.isascii()}
-_COMMANDS |= {"·": r"\cdot", "′": "'", "ᵀ": r"^{\top}", "│": r"\vert"}
-_COMMANDS |= {sign: f"_{{{plain}}}" for sign, plain in SUBSCRIPTS.items()} | {sign: f"^{{{plain}}}" for sign, plain in SUPERSCRIPTS.items()}
-_SIGNS = re.compile(f"([{re.escape(''.join(_COMMANDS))}]+)")
+_COMMANDS |= {"·": r"\cdot", "│": r"\vert"}
+_SCRIPTS = {"_": SUBSCRIPTS, "^": {**SUPERSCRIPTS, "′": r"\prime ", "ᵀ": r"\top "}}
+_MARKS = {sign: mark for mark, table in _SCRIPTS.items() for sign in table}
+_SIGNS = re.compile(f"([{re.escape(''.join((*_COMMANDS, *_MARKS)))}]+)")
 _PUNCTUATION = {"–": "-", "—": "-", "“": '"', "”": '"', "‘": "'", "’": "'", "\N{NO-BREAK SPACE}": " "}
 
 _SIDE = re.compile(r"[lr] ")
@@ -27,12 +28,27 @@ _BREAKS = frozenset({r"\cdot", "+", "-", r"\odot", r"\otimes", r"\oslash", "="})
 def part_signs(text: str) -> Iterable[str | Math]:
     r"""Words with the signs among them as formulas.
 
-    >>> list(part_signs("the slope of θ₁, by Hölder"))
-    ['the slope of ', Math(text='\\theta _{1}'), ', by Hölder']
+    >>> list(part_signs("the slope of θ₁₂ᵀ, by Hölder"))
+    ['the slope of ', Math(text='\\theta _{12} ^{\\top}'), ', by Hölder']
     """
     for k, part in enumerate(_SIGNS.split(text)):
         if part:
-            yield Math(" ".join(_COMMANDS[sign] for sign in part)) if k % 2 else part
+            yield Math(_signs(part)) if k % 2 else part
+
+
+def _signs(text: str) -> str:
+    """Signs as LaTeX; what stands above or below is gathered, for TeX refuses two indices beside each other."""
+    parts: list[str] = []
+    marks = ""
+    for mark, group in itertools.groupby(text, lambda sign: _MARKS.get(sign, "")):
+        if not mark:
+            parts += (_COMMANDS[sign] for sign in group)
+            marks = ""
+            continue
+        script = "".join(_SCRIPTS[mark][sign] for sign in group).strip()
+        parts.append(f"{'{}' if mark in marks else ''}{mark}{{{script}}}")
+        marks = mark if mark in marks else marks + mark
+    return " ".join(parts)
 
 
 def plain_words(text: str) -> str:

@@ -20,7 +20,7 @@ mrow.boxed{border:.06em solid;padding:.2em .3em}
 """
 """What a page's style sheet has to say for the formulas on it."""
 
-_UPRIGHT = frozenset("∇⊤⊥∞∅%#$_&✓ΓΔΘΛΞΠΣΥΦΨΩ")
+_UPRIGHT = frozenset("′∇⊤⊥∞∅%#$_&✓ΓΔΘΛΞΠΣΥΦΨΩ")
 """What stands upright although it is one character."""
 
 _ACCENTS = {

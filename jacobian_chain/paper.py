@@ -6,6 +6,7 @@ Rows break at signs outside of brackets; where that is not enough the paper is t
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -128,9 +129,19 @@ def _write_figure(figure: Figure) -> str:
     return f"\\emph{{{_words(text)}}}"
 
 
+_KNOWN = frozenset("ÆæØøŁłŒœßı¡¿–—‘’“”…\N{NO-BREAK SPACE}")
+_KNOWN_MARKS = frozenset("\u0300\u0301\u0302\u0303\u0304\u0306\u0307\u0308\u030a\u030b\u030c\u0327")
+
+
+def _is_known(c: str) -> bool:
+    """Whether TeX's first fonts have a character, or its letter and accent."""
+    apart = unicodedata.normalize("NFD", c)
+    return c in _KNOWN or (len(apart) == 2 and apart[0].isascii() and apart[1] in _KNOWN_MARKS and c <= "\u017f")
+
+
 def _declare(text: str) -> str:
     """What pdflatex is told of characters that it does not know."""
-    unknown = sorted({c for c in text if not c.isascii() and not "\u00a0" <= c <= "\u017f" and c not in "–—‘’“”…"})
+    unknown = sorted({c for c in text if not c.isascii() and not _is_known(c)})
     lines = []
     for c in unknown:
         sign = next(iter(part_signs(c)))
@@ -151,6 +162,7 @@ def write_document(article: Article) -> str:
     \allowdisplaybreaks
     \setlength{\parindent}{0pt}
     \setlength{\parskip}{0.6em}
+    \sloppy
     \begin{document}
     \section*{One layer}
     \begin{align*}
@@ -173,6 +185,8 @@ def write_document(article: Article) -> str:
         elif isinstance(part, Figure):
             parts.append(_write_figure(part))
     body = re.sub(r"\n\n(\\begin\{align\*\})", r"\n\1", "\n\n".join(parts))  # no paragraph begins with a display
+    # on paper that is wide for the sake of formulas, lines of prose stay readable
+    sides = f"\\setlength{{\\rightskip}}{{{paper.width - LANDSCAPE:.1f}cm}}\n" if paper.width > LANDSCAPE else ""
     return rf"""\documentclass[11pt]{{article}}
 \usepackage[utf8]{{inputenc}}
 \usepackage{{amsmath,amssymb,longtable}}
@@ -180,6 +194,7 @@ def write_document(article: Article) -> str:
 {_declare(body)}\allowdisplaybreaks
 \setlength{{\parindent}}{{0pt}}
 \setlength{{\parskip}}{{0.6em}}
+{sides}\sloppy
 \begin{{document}}
 {body}
 \end{{document}}"""

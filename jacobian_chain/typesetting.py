@@ -65,7 +65,7 @@ SYMBOLS = {
         "identifier",
         {
             r"\varepsilon": "ε", r"\varphi": "φ", r"\vartheta": "ϑ", r"\ell": "ℓ", r"\partial": "∂", r"\nabla": "∇", r"\top": "⊤",
-            r"\bot": "⊥", r"\infty": "∞", r"\emptyset": "∅", r"\%": "%", r"\#": "#", r"\$": "$", r"\_": "_", r"\&": "&",
+            r"\bot": "⊥", r"\infty": "∞", r"\prime": "′", r"\emptyset": "∅", r"\%": "%", r"\#": "#", r"\$": "$", r"\_": "_", r"\&": "&",
             r"\checkmark": "✓",
         },
     ),

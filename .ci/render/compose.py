@@ -18,14 +18,15 @@ sys.path.insert(0, str(Path.cwd()))
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from jacobian_chain import derive
-from jacobian_chain.article import Article, Display, Figure, Formula, Heading, Math, Paragraph, Part, Prose, Table
+from jacobian_chain.article import Article, Display, Equation, Figure, Formula, Heading, Math, Paragraph, Part, Prose, Table
 from jacobian_chain.equations import Line
 from jacobian_chain.errors import ChainError
 from jacobian_chain.formats import write_article
 from jacobian_chain.layout import LAYOUTS
 from jacobian_chain.notation import NOTATIONS
 from jacobian_chain.paper import collect_lines
-from jacobian_chain.typesetting import Tree, read_latex
+from jacobian_chain.tokens import SUBSCRIPTS, SUPERSCRIPTS
+from jacobian_chain.typesetting import ACCENTS, SYMBOLS, Tree, read_latex
 from tests import articles, compositions, concrete
 
 COMPOSITIONS = 25
@@ -128,6 +129,22 @@ def backprop(layers: int) -> Article:
     return Article(("Backpropagation through ", Math(str(layers)), " layers"), (Heading(("Backward",)), Formula(latex)))
 
 
+def characters() -> Article:
+    """Every sign that a formula may hold, and every kind of character in prose and pictures."""
+    printable = "".join(map(chr, range(32, 127)))
+    letters = "".join(chr(code) for code in range(0xA1, 0x180) if chr(code).isalpha())
+    signs = "".join(symbol.character for symbol in SYMBOLS.values())
+    text = f"{printable}{letters}{signs}{''.join(SUBSCRIPTS)}{''.join(SUPERSCRIPTS)}–—“”‘’…中ŷ√𝟏ŋ€x₁²₃′ᵀ"
+    words = [text[k : k + 6] for k in range(0, len(text), 6)]
+    prose: Prose = (" ".join(words),)
+    formula = " ".join(f"a {latex} b" for latex in SYMBOLS)
+    accents = " ".join(f"\\{accent}{{x}}" for accent in sorted(ACCENTS - {"overline", "underline"}))
+    tree = "f = L₂\n├── x₂ │ θ²\n└── 中"
+    table = Table(prose, (("words",), ("b",)), tuple(((word,), (Math("x"),)) for word in words))
+    steps = Display((*(Equation("x", "y", (word,)) for word in words), Equation("", accents)))
+    return Article(prose, (Heading(prose), Paragraph(prose), steps, Formula(formula), table, Figure(articles.PICTURE, tree)))
+
+
 def main(folder: Path, start: int) -> None:
     """Write everything."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -144,6 +161,7 @@ def main(folder: Path, start: int) -> None:
         if k % COMPOSITIONS < PAGES:
             parts = [part for latex, told in found.items() for part in (Paragraph((told,)), Formula(latex))]
             write_pages(folder, f"composition-{k}", Article((text,), tuple(parts)))
+    write_pages(folder, "characters", characters())
     write_pages(folder, "sample", articles.sample())
     write_pages(folder, "backprop", backprop(100))
     assert len(questions) == 2 * COMPOSITIONS, "too few distinct compositions"
