@@ -119,6 +119,7 @@ def write_pages(folder: Path, name: str, article: Article) -> None:
     """An article in every format that an engine lays out, and what it holds."""
     for form, ending in (("html", "html"), ("typst", "typ"), ("document", "latex")):
         (folder / f"{name}.{ending}").write_text(write_article(article, form) + "\n", encoding="utf-8")
+    (folder / f"{name}-article.tex").write_text(write_article(article, "latex") + "\n", encoding="utf-8")
     (folder / f"{name}.json").write_text(json.dumps(count(article)), encoding="utf-8")
 
 
