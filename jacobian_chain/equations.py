@@ -179,13 +179,14 @@ def break_row(tree: Tree, limit: float) -> list[Chunk]:
     if sizes[root] <= limit or whole.kind != "row":
         return [Chunk(write_latex(tree), sizes[root])]
     runs: list[list[int]] = [[]]  # what must stay together
-    depth, before = 0, "operator"
-    blocks = [item for item in whole.args if tree.nodes[item].kind == "sized" and _SIDE.search(tree.nodes[item].text) is None]
+    depth, before, behind = 0, "operator", False
+    blocks = {item for item in whole.args if tree.nodes[item].kind == "sized" and _SIDE.search(tree.nodes[item].text) is None}
     for item in whole.args:
         node = tree.nodes[item]
         if blocks:
-            if runs[-1] and runs[-1][-1] in blocks and node.kind != "space":
+            if behind and node.kind != "space":
                 runs.append([])
+            behind = item in blocks or (behind and node.kind == "space")
         elif depth == 0 and node.kind == "operator" and node.text in _BREAKS and before not in ("operator", "space"):
             runs.append([])
         depth += {"open": 1, "close": -1}.get(tree.core(item).kind, 0)
@@ -215,3 +216,9 @@ def _split_factors(tree: Tree, run: list[int]) -> list[list[int]]:
             parts.append([])
         parts[-1].append(item)
     return parts
+
+
+def broken(line: Line, limit: float) -> list[str]:
+    """A line in chunks that fit beside its left side; those that go on have a space before them."""
+    chunks = break_row(line.right, max(limit - widths(line.left)[-1] - 1.0, limit / 3))
+    return [f"\\quad {chunk.text}" if k else chunk.text for k, chunk in enumerate(chunks)]

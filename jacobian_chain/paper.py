@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from jacobian_chain.article import Article, Display, Figure, Formula, Heading, Math, Paragraph, Part, Prose, Table
-from jacobian_chain.equations import Line, break_row, part_signs, read_lines, unfold
+from jacobian_chain.equations import Line, break_row, broken, part_signs, read_lines, unfold
 from jacobian_chain.typesetting import read_latex, widths, write_latex
 from jacobian_chain.writers import to_ascii
 
@@ -68,12 +68,6 @@ def collect_lines(parts: Sequence[Part]) -> dict[int, list[Line]]:
             tree = read_latex(part.text)
             found[k] = unfold(tree) or [Line(read_latex(""), tree, ())]
     return found
-
-
-def broken(line: Line, limit: float) -> list[str]:
-    """A line in chunks that fit beside its left side; those that go on have a space before them."""
-    chunks = break_row(line.right, max(limit - widths(line.left)[-1] - 1.0, limit / 3))
-    return [f"\\quad {chunk.text}" if k else chunk.text for k, chunk in enumerate(chunks)]
 
 
 _ESCAPES = {

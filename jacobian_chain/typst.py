@@ -10,8 +10,8 @@ import re
 from collections.abc import Iterable, Sequence
 
 from jacobian_chain.article import Article, Display, Figure, Formula, Heading, Math, Paragraph, Part, Prose, Table
-from jacobian_chain.equations import Line
-from jacobian_chain.paper import LANDSCAPE, MARGIN, PORTRAIT, broken, choose_paper, collect_lines
+from jacobian_chain.equations import Line, broken
+from jacobian_chain.paper import LANDSCAPE, MARGIN, PORTRAIT, choose_paper, collect_lines
 from jacobian_chain.typesetting import FONTS, GRIDS, SYMBOLS, Form, Node, Piece, Tree, assemble, character, letter, read_latex
 
 _SPACES = {

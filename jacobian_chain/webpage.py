@@ -6,9 +6,12 @@ import re
 from collections.abc import Sequence
 
 from jacobian_chain.article import Article, Display, Figure, Formula, Heading, Math, Paragraph, Part, Prose, Table
-from jacobian_chain.equations import Line, read_lines, unfold
+from jacobian_chain.equations import Line, broken, read_lines, unfold
 from jacobian_chain.mathml import STYLE, escape, write_mathml
-from jacobian_chain.typesetting import Node, read_latex, write_line
+from jacobian_chain.typesetting import Node, read_latex, widths, write_line
+
+EMS = 52.0
+"""Longer rows are broken where they may be; so many em fit on a sheet of paper."""
 
 _STYLE = """\
 :root{color-scheme:light dark;--ink:#1b1b1f;--page:#fff;--soft:#5a5a66;--rule:#c9c9d2}
@@ -36,7 +39,7 @@ figure{margin:1.5rem 0}figcaption{color:var(--soft);font-size:.95rem}
 figure svg{display:block;max-width:none;height:auto}
 figure pre{overflow-x:auto}
 @media(max-width:40rem){main{padding:1rem .9rem 3rem}.lines .why{grid-column:1/-1;padding:0 0 .4rem 1rem;max-width:85vw}}
-@media print{:root{--ink:#000;--page:#fff;--soft:#333;--rule:#999}main{max-width:none;padding:0}
+@media print{html{font-size:11px}:root{--ink:#000;--page:#fff;--soft:#333;--rule:#999}main{max-width:none;padding:0}
 .wide{overflow:visible}h1,h2,caption{break-after:avoid}.lines>div>*,.formula,figure,tr{break-inside:avoid}}
 """
 
@@ -56,21 +59,19 @@ def _scrolling(inside: str) -> str:
 
 def _lines(lines: Sequence[Line]) -> str:
     rows = []
-    for left, right, reason in lines:
-        empty = left.nodes == (Node("row"),)
-        sides = (
-            "<span></span>" if empty else f'<span class="left">{write_mathml(left, big=True)}</span>',
-            f"<span>{write_mathml(right, big=True, goes_on=True)}</span>",
-            f'<span class="why">{_prose(reason)}</span>' if reason else "",
-        )
-        rows.append(f"<div>{''.join(sides)}</div>")
+    for line in lines:
+        left = "<span></span>" if line.left.nodes == (Node("row"),) else f'<span class="left">{write_mathml(line.left, big=True)}</span>'
+        why = f'<span class="why">{_prose(line.reason)}</span>' if line.reason else ""
+        for right in broken(line, EMS):
+            rows.append(f"<div>{left}<span>{write_mathml(read_latex(right), big=True, goes_on=True)}</span>{why}</div>")
+            left, why = "<span></span>", ""
     body = "\n".join(rows)
     return _scrolling(f'<div class="lines">\n{body}\n</div>')
 
 
 def _formula(formula: Formula) -> str:
     tree = read_latex(formula.text)
-    lines = unfold(tree)
+    lines = unfold(tree) or ([Line(read_latex(""), tree, ())] if widths(tree)[-1] > EMS else [])
     return _lines(lines) if lines else _scrolling(f'<div class="formula">{write_mathml(tree, display=True)}</div>')
 
 

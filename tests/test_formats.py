@@ -13,9 +13,11 @@ from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
 
 from jacobian_chain import derive
 from jacobian_chain.article import Article, Display, Equation, Formula, Heading, Math, Paragraph, Table
+from jacobian_chain.equations import break_row
 from jacobian_chain.errors import text_width
 from jacobian_chain.formats import FORMATS, write_article
 from jacobian_chain.paper import choose_paper, collect_lines
+from jacobian_chain.typesetting import read_latex
 from tests.articles import LONG, PICTURE, SPECIAL, formulas_of, sample
 from tests.test_goldens import check_balance
 
@@ -263,6 +265,23 @@ def test_pictures_are_shown_or_told() -> None:
     shown = {form: PICTURE[:4] in write_article(sample(entry.language), form) for form, entry in FORMATS.items()}
     assert {form for form, has_picture in shown.items() if has_picture} == {"html", "typst"}
     assert "x → y" in write_article(sample("text"), "unicode")
+
+
+def test_rows_are_broken_behind_bars_and_not_within_blocks() -> None:
+    row = r" \,\big|\, ".join([r"a \cdot b + c"] * 6)
+    chunks = [chunk.text.replace(" ", "") for chunk in break_row(read_latex(row), 10)]
+    assert len(chunks) > 2
+    assert all(chunk.startswith(r"a\cdotb+c") for chunk in chunks)
+    assert all(chunk.endswith(r"\big|\,") for chunk in chunks[:-1])
+
+
+def test_long_rows_are_broken_on_pages() -> None:
+    row = r" \cdot ".join(f"W_{{{k}}}" for k in range(100))
+    for part in (Display((Equation("y", row, ("so",)),)), Formula(f"y = {row}")):
+        text = write_article(Article((), (part,)), "html")
+        assert text.count("<div><span") >= 3
+        assert re.findall(r"<mi>W</mi><mn>(\d+)", text) == [str(k) for k in range(100)]
+        assert text.count('class="why"') == isinstance(part, Display)
 
 
 def test_blocks_of_a_row_are_broken_behind_their_bars() -> None:

@@ -19,14 +19,15 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from jacobian_chain import derive
 from jacobian_chain.article import Article, Display, Equation, Figure, Formula, Heading, Math, Paragraph, Part, Prose, Table
-from jacobian_chain.equations import Line
+from jacobian_chain.equations import Line, broken
 from jacobian_chain.errors import ChainError
 from jacobian_chain.formats import write_article
 from jacobian_chain.layout import LAYOUTS
 from jacobian_chain.notation import NOTATIONS
 from jacobian_chain.paper import collect_lines
 from jacobian_chain.tokens import SUBSCRIPTS, SUPERSCRIPTS
-from jacobian_chain.typesetting import ACCENTS, SYMBOLS, Tree, read_latex
+from jacobian_chain.typesetting import ACCENTS, SYMBOLS, Tree, read_latex, widths
+from jacobian_chain.webpage import EMS
 from tests import articles, compositions, concrete
 
 COMPOSITIONS = 25
@@ -89,9 +90,10 @@ def count(article: Article) -> dict[str, int]:
 
 
 def count_lines(article: Article, lines: list[Line]) -> int:
-    """Lines of displays and of formulas that are nothing but equations below each other; a formula by itself is none."""
-    alone = [part for part in article.parts if isinstance(part, Formula) and read_latex(part.text).nodes[-1].text != "aligned"]
-    return len(lines) - len(alone)
+    """Lines of displays and of formulas that are nothing but equations below each other, broken where they are long."""
+    formulas = [read_latex(part.text) for part in article.parts if isinstance(part, Formula)]
+    alone = [tree for tree in formulas if tree.nodes[-1].text != "aligned" and widths(tree)[-1] <= EMS]
+    return sum(len(broken(line, EMS)) for line in lines) - len(alone)
 
 
 def count_tree(tree: Tree) -> Counter[str]:
