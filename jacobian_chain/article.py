@@ -32,7 +32,10 @@ class Paragraph(NamedTuple):
 
 
 class Equation(NamedTuple):
-    """One line ``left = right``; where ``left`` is empty it goes on from the line above. ``reason`` says why it holds."""
+    """One line ``left = right``; where ``left`` is empty it goes on from the line above. ``reason`` says why it holds.
+
+    A right side that goes on with a sign of its own, ``=`` or ``+``, is given no other.
+    """
 
     left: str
     right: str

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from jacobian_chain.article import Display, Equation, Math, Prose, Table
 from jacobian_chain.tokens import SUBSCRIPTS, SUPERSCRIPTS
-from jacobian_chain.typesetting import SYMBOLS, Node, Tree, escape_text, read_latex, widths, write_latex
+from jacobian_chain.typesetting import SYMBOLS, Node, Tree, escape_text, read_latex, widths, write_latex, write_latex_row
 from jacobian_chain.writers import to_ascii
 
 _COMMANDS = {symbol.character: latex for latex, symbol in reversed(SYMBOLS.items()) if not symbol.character.isascii()}
@@ -20,6 +20,7 @@ _MARKS = {sign: mark for mark, table in _SCRIPTS.items() for sign in table}
 _SIGNS = re.compile(f"([{re.escape(''.join((*_COMMANDS, *_MARKS)))}]+)")
 _PUNCTUATION = {"–": "-", "—": "-", "“": '"', "”": '"', "‘": "'", "’": "'", "\N{NO-BREAK SPACE}": " "}
 
+_ENDS_BLOCK = re.compile(r"\\[bB]igg?m? *\|(?:\s|\\,)*$")
 _SIDE = re.compile(r"[lr] ")
 _BREAKS = frozenset({r"\cdot", "+", "-", r"\odot", r"\otimes", r"\oslash", "="})
 """Signs in front of which a row may be broken."""
@@ -131,7 +132,7 @@ def unfold(tree: Tree) -> list[Line] | None:
     r"""The lines of a formula that is nothing but equations below each other; None for any other.
 
     >>> [write_latex(line.right) for line in unfold(read_latex(r"\begin{aligned} & x = 1 \\ & y = 2 \end{aligned}"))]
-    ['x=1', 'y=2']
+    ['x = 1', 'y = 2']
     >>> unfold(read_latex("x"))
     """
     whole = tree.nodes[-1]
@@ -170,8 +171,8 @@ def break_row(tree: Tree, limit: float) -> list[Chunk]:
     It is broken behind the bars between blocks, or where it has none in front of signs that stand in no bracket; and in front of
     fractions and fences where that is not enough.
 
-    >>> [chunk.text.strip() for chunk in break_row(read_latex(r"= a b c \cdot d (e + f) + g h"), 5)]
-    ['=abc', '\\cdot d(e+f)', '+gh']
+    >>> [chunk.text for chunk in break_row(read_latex(r"= a b c \cdot d (e + f) + g h"), 5)]
+    ['= abc', '\\cdot d(e + f)', '+gh']
     """
     sizes = widths(tree)
     root = len(tree.nodes) - 1
@@ -205,7 +206,7 @@ def break_row(tree: Tree, limit: float) -> list[Chunk]:
         else:
             chunks.append(list(run))
             filled.append(size)
-    return [Chunk("".join(write_latex(tree, item) for item in chunk), size) for chunk, size in zip(chunks, filled, strict=True)]
+    return [Chunk(write_latex_row(tree, chunk), size) for chunk, size in zip(chunks, filled, strict=True)]
 
 
 def _split_factors(tree: Tree, run: list[int]) -> list[list[int]]:
@@ -219,6 +220,6 @@ def _split_factors(tree: Tree, run: list[int]) -> list[list[int]]:
 
 
 def broken(line: Line, limit: float) -> list[str]:
-    """A line in chunks that fit beside its left side; those that go on have a space before them."""
-    chunks = break_row(line.right, max(limit - widths(line.left)[-1] - 1.0, limit / 3))
-    return [f"\\quad {chunk.text}" if k else chunk.text for k, chunk in enumerate(chunks)]
+    """A line in chunks that fit beside its left side; those that go on in the middle of a block have a space before them."""
+    texts = [chunk.text for chunk in break_row(line.right, max(limit - widths(line.left)[-1] - 1.0, limit / 3))]
+    return texts[:1] + [text if _ENDS_BLOCK.search(before) else f"\\quad {text}" for before, text in itertools.pairwise(texts)]

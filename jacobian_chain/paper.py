@@ -160,7 +160,7 @@ def write_document(article: Article) -> str:
     \begin{document}
     \section*{One layer}
     \begin{align*}
-    x & =Wy \tag*{\small by definition}
+    x & = Wy \tag*{\small by definition}
     \end{align*}
     \end{document}
     """

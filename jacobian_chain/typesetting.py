@@ -416,10 +416,13 @@ def escape_text(text: str) -> str:
 def _latex_row(tree: Tree, node: Node) -> Iterable[Piece]:
     before = ""
     for item in node.args:
-        kind = tree.nodes[item].kind
+        kind, text, _ = tree.nodes[item]
         if kind == before == "number":
             yield " "
-        yield item
+        if kind != "operator" or text in ";.:!?|/" or (text in "+-" and before in ("", "operator", "open")):
+            yield item
+        else:
+            yield from (item, " ") if text == "," else (" ", item, " ")
         before = kind
 
 
@@ -476,20 +479,34 @@ LATEX: dict[str, Form] = {
     "brace": lambda _, node: (f"\\{node.text}{{", node.args[0], "}"),
     "boxed": lambda _, node: (r"\boxed{", node.args[0], "}"),
     "fence": _latex_fence,
-    "sized": lambda _, node: (node.text.replace(" ", "") + " ",),
+    "sized": lambda _, node: (node.text.replace(" ", "") + (" " if node.text[-1].isalpha() else ""),),
     "style": lambda _, node: (r"\displaystyle ", node.args[0]),
     "grid": _latex_grid,
     "line": _latex_line,
 }
 
 
+_LOOSE = re.compile(r"(\\[A-Za-z]+) +(?![A-Za-z ])| {2,}")
+"""Blanks behind a command that ends before something else than a letter, and several of them."""
+
+
 def write_latex(tree: Tree, root: int | None = None) -> str:
     r"""A tree as LaTeX: what it was read from, up to white space.
 
     >>> write_latex(read_latex(r"\left( x^2 \,\middle\vert\, \mathrm{a\_b}_{1}' \right)"))
-    "\\left( x^{2}\\, \\middle\\vert \\,\\mathrm{a\\_b}_{1}' \\right) "
+    "\\left( x^{2}\\, \\middle\\vert\\,\\mathrm{a\\_b}_{1}' \\right)"
     """
-    return assemble(tree, LATEX, root)
+    return _tidy(assemble(tree, LATEX, root))
+
+
+def write_latex_row(tree: Tree, items: Iterable[int]) -> str:
+    """Parts of a tree beside each other as LaTeX."""
+    pieces = _latex_row(tree, Node("row", "", tuple(items)))
+    return _tidy("".join(piece if isinstance(piece, str) else assemble(tree, LATEX, piece) for piece in pieces))
+
+
+def _tidy(latex: str) -> str:
+    return _LOOSE.sub(lambda match: match[1] or " ", latex).strip()
 
 
 # --- in one line, and how wide ---

@@ -289,4 +289,4 @@ def test_blocks_of_a_row_are_broken_behind_their_bars() -> None:
     text = write_article(Article((), (Formula(latex),)), "document")
     rows = [line for line in text.split("\n") if r"\big" in line]
     assert len(rows) >= 2
-    assert all(re.search(r"\\big\|(\\,)?\s*(\\\\)?$", row) for row in rows[:-1])
+    assert all(re.search(r"\\big\| *(\\, *)?\\\\$", row) for row in rows[:-1])
