@@ -45,7 +45,7 @@ def compose(
     writer = make_writer(form, ascii, options.get("index") or "as-typed")
     language = "latex" if isinstance(writer, LatexWriter) else "text"
     parts: list[Part] = []
-    if not brief:
+    if not brief and steps != "backprop":  # which begins with them
         parts += [Paragraph(("The composition is",)), Display(write_equations(first.tape, first.output, writer))]
     parts += [Paragraph((f"{notice[0].upper()}{notice[1:]}.",)) for notice in notices]
     if shapes:

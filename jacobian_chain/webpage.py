@@ -22,7 +22,7 @@ main{max-width:60rem;margin:0 auto;padding:1.5rem 1.25rem 4rem}
 h1{font-size:1.6rem;line-height:1.3}h2{font-size:1.25rem;margin:2.2rem 0 .6rem}
 h1,h2,p,figcaption{max-width:42rem;overflow-wrap:break-word}
 p math,h1 math,h2 math,figcaption math{max-width:100%}
-.wide{overflow-x:auto;margin:1rem 0;padding:.2rem 0}
+.wide{overflow-x:auto;overflow-y:hidden;margin:1rem 0;padding:.2rem 0}
 .wide:focus-visible{outline:2px solid;outline-offset:2px}
 .lines{display:grid;grid-template-columns:auto auto minmax(9rem,1fr);align-items:baseline;width:max-content;min-width:100%;row-gap:.7rem}
 .lines>div{display:contents}
