@@ -23,7 +23,7 @@ from typing import NamedTuple
 from jacobian_chain.array_plans import ArrayPlan, plan_directions, plan_gradients
 from jacobian_chain.article import Math, Paragraph, Part, Prose, Table
 from jacobian_chain.derivation import derive
-from jacobian_chain.dimensions import PARAMETER, USUAL, choose_sizes
+from jacobian_chain.dimensions import PARAMETER, USUAL, choose_sizes, given_sizes
 from jacobian_chain.layer_plans import Entries, plan_backward, plan_bracketed, plan_forward
 from jacobian_chain.notation import Labels, Symbol
 from jacobian_chain.tape import Tape
@@ -139,8 +139,7 @@ def estimate_cost(tape: Tape, output: int, variables: Sequence[int], given: Mapp
     """
     pairs = list(given.items() if isinstance(given, Mapping) else given)
     sizes = choose_sizes(tape, pairs)
-    plain = choose_sizes(tape)
-    fixed = frozenset(symbol for symbol, number in sizes.items() if number != plain[symbol])
+    fixed = frozenset(symbol for symbol, number in given_sizes(tape, pairs).items() if number)
     entries = Entries(tape, sizes)
     estimate = _of_layers if tape.is_of_layers else _of_arrays
     return estimate(tape, output, tuple(variables), sizes, fixed, entries)
@@ -319,6 +318,8 @@ def _size_name(cost: Cost, symbol: str, writer: Writer) -> str:
 def _recomputation(cost: Cost, labels: Labels, writer: Writer) -> Prose:
     """What writing the blocks out costs, in numbers."""
     apart, together = cost.block_by_block.multiplications, cost.backpropagation.multiplications
+    if len(cost.blocks) == 1:
+        return (f"There is one block, {_number(together)} multiplications: nothing is computed again for another one.",)
     if apart <= together:
         return (f"Every adjoint that takes multiplications is needed by one block only: {_number(together)} multiplications either way.",)
     said: list[str | Math] = ["Written out block by block, "]
@@ -351,7 +352,7 @@ def _model(cost: Cost) -> str:
         usual = [f"{USUAL}"]
         if any(cost.sizes[symbol] == PARAMETER and symbol not in cost.given for symbol in cost.sizes):
             usual.append(f"{PARAMETER:,} for the entries of a parameter of a layer without a definition")
-        said.append(f"Sizes that are not given are {', '.join(usual)}.")
+        said.append(f"Sizes that are not given are {', and '.join(usual)}.")
     if cost.unsearched:
         count = "1 product has" if cost.unsearched == 1 else f"{cost.unsearched:,} products have"
         said.append(f"{count} more than {MAX_FACTORS} factors or came when the search was long enough: bracketed from one end.")

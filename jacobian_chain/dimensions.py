@@ -55,6 +55,13 @@ def choose_sizes(tape: Tape, given: Mapping[str, int] | Iterable[tuple[str, int]
     >>> choose_sizes(tape, {"x": 30})
     {'n': 30, 'n_θ': 1000, 'n_y': 100}
     """
+    sizes = given_sizes(tape, given)
+    parameters = _parameter_sizes(tape)
+    return {symbol: number or (PARAMETER if symbol in parameters else USUAL) for symbol, number in sizes.items()}
+
+
+def given_sizes(tape: Tape, given: Mapping[str, int] | Iterable[tuple[str, int]]) -> dict[str, int]:
+    """The number that is given for every symbol in the shapes of a tape, 0 where there is none; see :func:`choose_sizes`."""
     sizes = dict.fromkeys((symbol for shape in tape.shapes for size in shape for symbol in symbols_of(size)), 0)
     spelled = {_plain(symbol): symbol for symbol in sizes}
     for name, number in given.items() if isinstance(given, Mapping) else given:
@@ -64,8 +71,7 @@ def choose_sizes(tape: Tape, given: Mapping[str, int] | Iterable[tuple[str, int]
         if sizes[symbol] not in (0, number):
             raise OptionError(f"two sizes are given for {symbol}: {sizes[symbol]:,} and {number:,}")
         sizes[symbol] = number
-    parameters = _parameter_sizes(tape)
-    return {symbol: number or (PARAMETER if symbol in parameters else USUAL) for symbol, number in sizes.items()}
+    return sizes
 
 
 def _plain(text: str) -> str:

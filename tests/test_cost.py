@@ -729,11 +729,11 @@ def test_every_block_of_a_chain_is_bracketed_best(layers: list[tuple[int, int]],
 def test_chains_that_part_are_bracketed_best() -> None:
     text = "y = h(a5, b5); " + "; ".join(f"{c}{k} = {c}f{k}({c}{k - 1}, w{c}{k})" for c in "ab" for k in range(1, 6))
     tape = parse(text).tape
-    sizes = {f"{c}{k}": 3 + (7 * k + 5 * (c == "a")) % 11 for c in "ab" for k in range(6)} | {"y": 4}
+    sizes = {f"{c}{k}": 3 + (7 * k + 5 * (c == "a")) % 11 for c in "ab" for k in range(6)} | {"y": 40}
     sizes |= {f"w{c}{k}": 2 + (5 * k + 3 * (c == "b")) % 13 for c in "ab" for k in range(1, 6)}
     variables = [tape.names.index(f"w{c}{k}") for k in range(1, 6) for c in "ab"]
     cost = estimate_cost(tape, tape.names.index("y"), variables, sizes)
-    chains = [[4, *(sizes[f"{c}{j}"] for j in range(5, k - 1, -1)), sizes[f"w{c}{k}"]] for c in "ab" for k in range(1, 6)]
+    chains = [[40, *(sizes[f"{c}{j}"] for j in range(5, k - 1, -1)), sizes[f"w{c}{k}"]] for c in "ab" for k in range(1, 6)]
     assert cost.best.multiplications == sum(min(price(chain, tree) for tree in trees_of(len(chain) - 1)) for chain in chains)
 
 
@@ -899,6 +899,17 @@ def test_no_recomputation_is_said_so() -> None:
     cost = derive("L3(L2(L1(x,θ1),θ2),θ3)", wrt="θ").cost()
     assert cost.block_by_block.multiplications == cost.backpropagation.multiplications
     assert "either way" in str(cost)
+
+
+def test_one_block_shares_with_nobody() -> None:
+    assert "There is one block, 1,000,000 multiplications" in str(derive("y = g(f(x))", wrt="x").cost())
+
+
+def test_a_size_that_is_given_counts_as_given_whatever_it_is() -> None:
+    cost = derive("y = g(f(x))", wrt="x").cost({"x": USUAL, "n_f": USUAL, "y": USUAL})
+    assert cost.given == {"n_x", "n_f", "n_y"}
+    assert "not given" not in str(cost)
+    assert "not given are 100." in str(derive("y = g(f(x))", wrt="x").cost({"x": 7}))
 
 
 def test_the_factor_is_against_backpropagation() -> None:
