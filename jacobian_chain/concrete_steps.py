@@ -6,11 +6,12 @@ place. What is no scalar, and every notation that writes Jacobians, has products
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from jacobian_chain.abstraction import abstract
 from jacobian_chain.article import Display, Equation, Math, Paragraph, Part, Prose
 from jacobian_chain.blocks import ConcreteDerivation, derive_concrete, derive_in_part
+from jacobian_chain.errors import LimitError
 from jacobian_chain.exposition import Page
 from jacobian_chain.factors import write_factors, write_slopes
 from jacobian_chain.notation import Labels
@@ -78,7 +79,7 @@ def _narrate_backprop(subject: Subject, style: Style) -> Narration:
         Display(write_equations(tape, output, writer)),
         Paragraph(("Backward, each derivative once, in the order in which they should be computed:",)),
         Display((*backward, *_explain(page))),
-        *_plug_in(subject, style, derivation),
+        *_plug_in(subject, style, derivation, {equation.right for equation in backward}),
     ]
     return Narration(tuple(parts), ())
 
@@ -96,33 +97,38 @@ def _inputs(tape: Tape, value: int) -> list[int]:
     return list(found)
 
 
-def _plug_in(subject: Subject, style: Style, shared: ConcreteDerivation) -> list[Part]:
-    """The longest block with everything plugged in."""
+def _plug_in(subject: Subject, style: Style, shared: ConcreteDerivation, written: Collection[str]) -> list[Part]:
+    """The longest block with everything plugged in, unless it stands among the right sides ``written`` already."""
     place = {block.by: k for k, block in enumerate(shared.lines)}
     deepest = max(subject.variables, key=lambda value: place[value])
-    block = derive_concrete(subject.tape, subject.output, (deepest,), subject.layout)
-    page = _page(block, subject, style)
-    if all(line.right != page.lines()[0].right for line in _page(shared, subject, style).lines()):
-        equations = [Equation(line.left, line.right) for line in page.lines()]
-        return [
-            Paragraph(("Plugging the lines into each other gives, for example,",)),
-            Display((*equations, *_explain(page))),
+    page = _page(derive_concrete(subject.tape, subject.output, (deepest,), subject.layout), subject, style)
+    (line,) = page.lines()
+    if line.right in written:
+        return []
+    parts: list[Part] = [
+        Paragraph(("Plugging the lines into each other gives, for example,",)),
+        Display((Equation(line.left, line.right), *_explain(page))),
+    ]
+    if len(subject.variables) > 1:
+        parts.append(
             Paragraph(
                 (
                     "but it should not be computed so: the other blocks begin with the same factors, ",
                     "which would be multiplied again for each of them.",
                 )
-                if len(subject.variables) > 1
-                else ("which computes the same, in one line.",)
-            ),
-        ]
-    return []
+            )
+        )
+    return parts
 
 
 def _narrate_blocks(subject: Subject, style: Style) -> Narration:
     """Each block, one adjoint after the other put in its place."""
     tape, output, writer = subject.tape, subject.output, style.writer
     reasons = _Reasons(tape, output, writer)
+    work = len(subject.variables) * (output - tape.leaves + 1)
+    if work * MOST_LINES > subject.limit:
+        message = f"{len(subject.variables):,} blocks through {output - tape.leaves + 1:,} operations are too much to tell one by one"
+        raise LimitError(message, hint="--steps backprop has one line for each value; or raise --max-factors")
     parts: list[Part] = []
     for variable in subject.variables:
         equations: list[Equation] = []

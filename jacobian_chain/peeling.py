@@ -255,7 +255,7 @@ class _Peeler:
         self.spent += self.lengths[node]
         if self.spent > self.limit:
             hint = "--steps backprop has one line for each layer; or raise --max-factors"
-            raise LimitError(f"the derivation from the outside in has more than {self.limit:,} factors", hint=hint)
+            raise LimitError(f"the derivation from the outside in would have more than {self.limit:,} factors", hint=hint)
         lines.append(Peel(node, rule, value))
 
     def _cells(self, groups: Sequence[_Group]) -> list[tuple[int, Column]]:

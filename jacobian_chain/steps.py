@@ -91,11 +91,14 @@ TITLES = {
 
 # --- from the outside in ---
 
+LINES = 20
+"""The limit on factors is that of one formula; a derivation of many lines has this part of it."""
+
 
 def narrate_recursion(subject: Subject, style: Style) -> Narration:
     """Peel the last layer, multiply out, repeat."""
     tape, output = subject.tape, subject.output
-    found = peel(tape, output, subject.variables, subject.label, subject.everything, subject.limit)
+    found = peel(tape, output, subject.variables, subject.label, subject.everything, subject.limit // LINES)
     page = _page(found.derivation, subject, style, jacobian=tape.nested)
     maps = orient(found.derivation.maps, tape.shapes[output], subject.layout)
     composer = Composer(page, style.writer, maps, (found.left, *(line.map for line in found.lines), found.kept.map))

@@ -378,3 +378,18 @@ def test_bad_kinds_and_options_are_refused() -> None:
 def test_titles_are_those_of_the_kinds() -> None:
     assert list(TITLES) == list(NARRATORS)
     assert isinstance(displays(derive(SEED, wrt="θ").steps("blocks"))[0].equations[0], Equation)
+
+
+def test_too_many_blocks_of_concrete_layers_are_refused() -> None:
+    text = "; ".join(f"z{k} = W{k} h{k - 1}; h{k} = tanh(z{k})" for k in range(1, 300)) + "; L = ||h299||^2"
+    with pytest.raises(LimitError, match="one by one"):
+        derive(text, wrt="W").steps("blocks")
+
+
+def test_held_variables_are_told() -> None:
+    article = derive("x1 = f1(x, a); x2 = f2(x1, b); L = l(x2)", wrt=["x1", "b"]).steps("backprop", "unicode")
+    first = article.parts[0]
+    assert isinstance(first, Paragraph)
+    assert flatten(first.text) == "x₁ held free: no derivative goes through it."
+    with pytest.raises(OptionError, match="x1 depends on x"):
+        derive("x1 = f1(x, a); x2 = f2(x1, b); L = l(x2)", wrt=["x", "x1"]).steps("recursive")
