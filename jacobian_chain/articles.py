@@ -69,7 +69,7 @@ def compose(
 def _tell(page: Jacobian, form: str, ascii: bool, steps: str | None, options: Mapping[str, Any]) -> Iterable[Part]:
     """The derivation, or the formula with what the names in it stand for."""
     if steps is not None:
-        yield from page.steps(steps, form, ascii, **options).parts
+        yield from page.tell_steps(steps, form, ascii, **options).parts
         return
     sheet = page.sheet(form, ascii, explained_in=form, **options)
     if sheet.explained:

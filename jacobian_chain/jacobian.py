@@ -8,7 +8,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jacobian_chain.article import Math, Prose, flatten
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from jacobian_chain.article import Article
     from jacobian_chain.cost import Cost
+    from jacobian_chain.handout import Handout
     from jacobian_chain.steps import Narration, Style, Subject
     from jacobian_chain.witness import Verification
 
@@ -280,14 +281,12 @@ class Jacobian:
 
         return symbolic.block_matrix(self.derivation, self.layout)
 
-    def steps(self, kind: str, form: str = "latex", ascii: bool = False, **options: Any) -> Article:
-        """The derivation as a person would write it, with formulas in ``latex`` or ``unicode``.
+    def steps(self, kind: str, **options: Any) -> Handout:
+        """The derivation as a person would write it: to print, to show in a notebook, to write in any format.
 
         Args:
             kind: ``recursive`` (from the outside in, with block matrices), ``blocks`` (block by block), or ``backprop`` (forward and
                 backward equations in the order in which they should be computed).
-            form: the language of the formulas.
-            ascii: write nothing outside of ASCII.
             options: ``notation``, ``naming``, ``index`` and ``points`` as for :meth:`latex`; by default J for nested text, else upright
                 total derivatives.
 
@@ -296,10 +295,22 @@ class Jacobian:
             LimitError: it would have too many factors.
 
         >>> from jacobian_chain import derive, parse
-        >>> steps = derive(parse("L2(L1(x, θ1), θ2)"), wrt="θ").steps("blocks", "unicode")
-        >>> print(steps.parts[1].text)
-        J_θ f = ( J_θ₁ f  │  J_θ₂ f )
+        >>> print(derive(parse("h = tanh(W x); L = a^T h"), wrt="W", layout="mixed").steps("blocks"))
+        The Jacobian of L by W, block by block
+        ══════════════════════════════════════
+        <BLANKLINE>
+        By W:
+        <BLANKLINE>
+        dL/dW = ((dL/dh) ⊙ (1 - h ⊙ h)) xᵀ   through h: the chain rule for a function of every entry, tanh, the rule for a matrix product
+              = (a ⊙ (1 - h ⊙ h)) xᵀ         through L: the rule for a matrix product
         """
+        from jacobian_chain.handout import Handout
+
+        self.tell_steps(kind, **options)  # an error comes now, not when somebody looks
+        return Handout(partial(self.tell_steps, kind, **options))
+
+    def tell_steps(self, kind: str, form: str = "latex", ascii: bool = False, **options: Any) -> Article:
+        """The derivation of :meth:`steps` as an article with formulas in ``latex`` or ``unicode``."""
         from jacobian_chain.steps import TITLES, Style, Subject, make_article
 
         choose("kind of steps", kind, TITLES)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections.abc import Callable
+from typing import NamedTuple
 
 from jacobian_chain.article import Article, Display, Figure, Formula, Heading, Math, Paragraph, Part, Prose, Table
 from jacobian_chain.equations import write_display, write_table
@@ -62,15 +64,27 @@ def _allowed(latex: str) -> str:
     return latex.replace(r"\operatorname{", r"\mathrm{")
 
 
-def _inline(latex: str, in_table: bool) -> str:
-    text = " ".join(_allowed(latex).split())
+class Dialect(NamedTuple):
+    """What stands around a formula in a line and around one by itself, and what it is made of."""
+
+    inline: tuple[str, str]
+    display: tuple[str, str]
+    formula: Callable[[str], str]
+
+
+GITHUB = Dialect(("$`", "`$"), ("```math\n", "\n```"), _allowed)
+JUPYTER = Dialect(("$", "$"), ("$$\n", "\n$$"), str)
+
+
+def _inline(latex: str, in_table: bool, dialect: Dialect) -> str:
+    text = " ".join(dialect.formula(latex).split())
     if in_table:  # a bar would part the cells
         text = text.replace(r"\|", r"\Vert ").replace("|", r"\vert ")
-    return f"$`{text}`$"
+    return text.join(dialect.inline)
 
 
-def _markdown_prose(prose: Prose, in_table: bool = False) -> str:
-    text = "".join(_inline(part.text, in_table) if isinstance(part, Math) else _escape(part) for part in prose)
+def _markdown_prose(prose: Prose, dialect: Dialect, in_table: bool = False) -> str:
+    text = "".join(_inline(part.text, in_table, dialect) if isinstance(part, Math) else _escape(part) for part in prose)
     return re.sub(r"^(\s*\d*)([-+#.)])(?=\s)", r"\1\\\2", " ".join(text.split()) if in_table else text)
 
 
@@ -78,27 +92,23 @@ def _fence(body: str, language: str) -> str:
     return f"```{language}\n{body}\n```"
 
 
-def _markdown_table(table: Table) -> str:
+def _markdown_table(table: Table, dialect: Dialect) -> str:
     def line(row: tuple[Prose, ...]) -> str:
-        return f"| {' | '.join(_markdown_prose(cell, True) for cell in row)} |"
+        return f"| {' | '.join(_markdown_prose(cell, dialect, True) for cell in row)} |"
 
     rule = f"|---{'|---:' * (len(table.header) - 1)}|"
     rows = "\n".join([line(table.header), rule, *map(line, table.rows)])
-    return f"{_markdown_prose(table.caption)}\n\n{rows}" if table.caption else rows
+    return f"{_markdown_prose(table.caption, dialect)}\n\n{rows}" if table.caption else rows
 
 
-def _markdown_part(part: Part) -> str:
+def _markdown_part(part: Part, dialect: Dialect) -> str:
     if isinstance(part, Heading):
-        return f"## {_markdown_prose(part.text)}"
+        return f"## {_markdown_prose(part.text, dialect)}"
     if isinstance(part, Paragraph):
-        return _markdown_prose(part.text)
-    if isinstance(part, Display):
-        return _fence(_allowed(write_display(part)), "math")
-    if isinstance(part, Formula):
-        return _fence(_allowed(part.text), "math")
-    if isinstance(part, Table):
-        return _markdown_table(part)
-    return _markdown_figure(part)
+        return _markdown_prose(part.text, dialect)
+    if isinstance(part, Display | Formula):
+        return dialect.formula(part.text if isinstance(part, Formula) else write_display(part)).join(dialect.display)
+    return _markdown_table(part, dialect) if isinstance(part, Table) else _markdown_figure(part)
 
 
 def _markdown_figure(figure: Figure) -> str:
@@ -107,15 +117,22 @@ def _markdown_figure(figure: Figure) -> str:
     return _fence(text, "text") if "\n" in text else _escape(text)
 
 
-def write_markdown(article: Article) -> str:
-    r"""An article for GitHub.
+def write_markdown(article: Article, dialect: Dialect = GITHUB) -> str:
+    r"""An article for GitHub, or for a notebook.
 
-    >>> print(write_markdown(Article(("By ", Math(r"\operatorname{vec}(W)")), (Formula("x = y"),))))
+    >>> article = Article(("By ", Math(r"\operatorname{vec}(W)")), (Formula("x = y"),))
+    >>> print(write_markdown(article))
     # By $`\mathrm{vec}(W)`$
     <BLANKLINE>
     ```math
     x = y
     ```
+    >>> print(write_markdown(article, JUPYTER))
+    # By $\operatorname{vec}(W)$
+    <BLANKLINE>
+    $$
+    x = y
+    $$
     """
-    head = [f"# {_markdown_prose(article.title)}"] if article.title else []
-    return "\n\n".join([*head, *map(_markdown_part, article.parts)])
+    head = [f"# {_markdown_prose(article.title, dialect)}"] if article.title else []
+    return "\n\n".join([*head, *(_markdown_part(part, dialect) for part in article.parts)])

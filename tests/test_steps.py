@@ -81,7 +81,7 @@ def every_style(text: str, kind: str) -> Iterator[tuple[Any, str, str | None, Ar
     for layout_name, notation in itertools.product(LAYOUTS, (None, *NOTATIONS)):
         jacobian = derive(text, wrt="all", layout=layout_name)
         try:
-            yield jacobian, layout_name, notation, jacobian.steps(kind, notation=notation)
+            yield jacobian, layout_name, notation, jacobian.tell_steps(kind, notation=notation)
         except OptionError:
             assert notation != "slots"  # which can write everything
 
@@ -148,12 +148,12 @@ def test_concrete_steps_are_read_back(name: str) -> None:
         jacobian = derive(text, layout=layout_name)
         names = [jacobian.tape.names[value] for value in jacobian.selection.variables]
         if jacobian.tape.shapes[jacobian.output].is_scalar:
-            _, backward, *plugged = displays(jacobian.steps("backprop"))
+            _, backward, *plugged = displays(jacobian.tell_steps("backprop"))
             assert_right(text, "\n".join(chains(backward)), names, layout_name)
             assert all(equation.reason for equation in backward.equations if r"\mathrm{d}" in equation.left)
             for display in plugged:
                 assert any(check(text, "\n".join(chains(display)), wrt=[one], layout=layout_name) for one in names)
-            for one, display in zip(names, displays(jacobian.steps("blocks")), strict=True):
+            for one, display in zip(names, displays(jacobian.tell_steps("blocks")), strict=True):
                 assert_right(text, "\n".join(chains(display)), [one], layout_name)
 
 
@@ -170,7 +170,7 @@ def test_products_of_concrete_layers_are_read_back(name: str, kind: str) -> None
         if kind != "recursive" and notation == "partial" and tape.shapes[jacobian.output].is_scalar:
             continue  # spelled out instead
         names = [tape.names[value] for value in jacobian.selection.variables]
-        article = jacobian.steps(kind, notation=notation)
+        article = jacobian.tell_steps(kind, notation=notation)
         told = [flatten(part.text) for part in article.parts if isinstance(part, Paragraph)]
         assert told[-1] == "The factors are"
         *products, factors = displays(article)
@@ -197,12 +197,12 @@ def test_random_compositions_are_peeled_right(problem: Any) -> None:
     chosen = set(jacobian.selection.variables)
     if any(chosen & set(ancestors(tape, value)) for value in chosen):
         with pytest.raises(OptionError, match="depends on"):
-            jacobian.steps("recursive")
+            jacobian.tell_steps("recursive")
         return
     found = peeling.peel(tape, jacobian.output, jacobian.selection.variables)
     order = [tape.names[value] for value in found.derivation.joints[found.derivation.maps[found.left].of].by]
     for layout_name in LAYOUTS:
-        article = jacobian.in_layout(layout_name).steps("recursive", notation="slots", naming="outputs")
+        article = jacobian.in_layout(layout_name).tell_steps("recursive", notation="slots", naming="outputs")
         if found.lines:
             assert_right(problem.text, chains(displays(article)[0])[0], order, layout_name, problem.output)
 
@@ -262,7 +262,7 @@ def test_the_lines_of_the_first_answer_are_ours() -> None:
         r"\frac{\partial L}{\partial \theta_1} = \frac{\partial x_1}{\partial \theta_1} \frac{\partial x_2}{\partial x_1} "
         r"\frac{\partial x_3}{\partial x_2}\frac{\partial L}{\partial x_3}",
     ]
-    article = derive(LOSS, wrt="θ", layout="denominator").steps("backprop", notation="partial")
+    article = derive(LOSS, wrt="θ", layout="denominator").tell_steps("backprop", notation="partial")
     _, backward, plugged = displays(article)
     ours = [line.replace("_{1}", "_1").replace("_{2}", "_2").replace("_{3}", "_3") for line in (*chains(backward), *chains(plugged))]
     assert [line.replace(" ", "") for line in ours] == [line.replace(" ", "") for line in typed]
@@ -296,7 +296,7 @@ def test_the_lines_of_the_question_are_ours() -> None:
             line = line.replace(piece, other)
         return line
 
-    ours = [plain(equation.right) for display in displays(derive(SEED, wrt="θ").steps("recursive")) for equation in display.equations]
+    ours = [plain(equation.right) for display in displays(derive(SEED, wrt="θ").tell_steps("recursive")) for equation in display.equations]
     positions = [ours.index(plain(line)) for line in typed]
     assert positions == sorted(positions)
 
@@ -326,17 +326,17 @@ def test_every_operation_has_a_rule_in_words() -> None:
 
 
 def test_a_reason_stands_in_each_line_of_concrete_layers() -> None:
-    article = derive(CONCRETE["network"], layout="mixed").steps("backprop", "unicode")
+    article = derive(CONCRETE["network"], layout="mixed").tell_steps("backprop", "unicode")
     reasons = {equation.left: flatten(equation.reason) for equation in displays(article)[1].equations}
     assert reasons["dL/dz₁"] == "through h: the chain rule for a function of every entry, tanh"
     assert reasons["dL/dW₂"] == "through y\N{COMBINING CIRCUMFLEX ACCENT}: the sum rule, the rule for a matrix product"
 
 
 def test_children_are_told() -> None:
-    article = derive(ABSTRACT[2], wrt="θ").steps("backprop", "unicode")
+    article = derive(ABSTRACT[2], wrt="θ").tell_steps("backprop", "unicode")
     reasons = {equation.left: flatten(equation.reason) for equation in displays(article)[1].equations}
     assert reasons["dL/dθ₂"] == "through x₂"
-    article = derive("h1 = f(x, a); h2 = g(h1, b); h3 = k(h2, h1); L = l(h3)", wrt="a").steps("backprop", "unicode")
+    article = derive("h1 = f(x, a); h2 = g(h1, b); h3 = k(h2, h1); L = l(h3)", wrt="a").tell_steps("backprop", "unicode")
     reasons = {equation.left: flatten(equation.reason) for equation in displays(article)[1].equations}
     assert reasons["dL/dh₁"] == "a sum over the children h₂ and h₃"
 
@@ -344,7 +344,7 @@ def test_children_are_told() -> None:
 def test_products_are_counted() -> None:
     """n layers: n products with sharing, and one more for each parameter but the first two; n (n + 1) / 2 block by block."""
     text = "; ".join(f"x{k} = f{k}(x{k - 1}, θ{k})" for k in range(1, 8)) + "; L = l(x7)"
-    article = derive(text, wrt="θ").steps("backprop", "unicode")
+    article = derive(text, wrt="θ").tell_steps("backprop", "unicode")
     last = article.parts[-1]
     assert isinstance(last, Paragraph)
     told = flatten(last.text)
@@ -355,7 +355,7 @@ def test_products_are_counted() -> None:
 def test_backpropagation_is_linear() -> None:
     def size(layers: int) -> int:
         text = "; ".join(f"x{k} = f{k}(x{k - 1}, θ{k})" for k in range(1, layers + 1)) + f"; L = l(x{layers})"
-        return sum(len(e.left) + len(e.right) for d in displays(derive(text, wrt="θ").steps("backprop")) for e in d.equations)
+        return sum(len(e.left) + len(e.right) for d in displays(derive(text, wrt="θ").tell_steps("backprop")) for e in d.equations)
 
     small, large = size(100), size(1000)
     assert large < 11 * small
@@ -364,32 +364,32 @@ def test_backpropagation_is_linear() -> None:
 def test_too_long_recursion_is_refused() -> None:
     text = "; ".join(f"x{k} = f{k}(x{k - 1}, θ{k})" for k in range(1, 400)) + "; L = l(x399)"
     with pytest.raises(LimitError, match="from the outside in"):
-        derive(text, wrt="θ", max_factors=100_000).steps("recursive")
+        derive(text, wrt="θ", max_factors=100_000).tell_steps("recursive")
 
 
 def test_bad_kinds_and_options_are_refused() -> None:
     jacobian = derive(SEED, wrt="θ")
     with pytest.raises(OptionError, match="no kind of steps 'backprob'"):
-        jacobian.steps("backprob")
+        jacobian.tell_steps("backprob")
     with pytest.raises(OptionError, match="--shared has no effect on steps"):
-        jacobian.steps("blocks", shared=True)
+        jacobian.tell_steps("blocks", shared=True)
 
 
 def test_titles_are_those_of_the_kinds() -> None:
     assert list(TITLES) == list(NARRATORS)
-    assert isinstance(displays(derive(SEED, wrt="θ").steps("blocks"))[0].equations[0], Equation)
+    assert isinstance(displays(derive(SEED, wrt="θ").tell_steps("blocks"))[0].equations[0], Equation)
 
 
 def test_too_many_blocks_of_concrete_layers_are_refused() -> None:
     text = "; ".join(f"z{k} = W{k} h{k - 1}; h{k} = tanh(z{k})" for k in range(1, 300)) + "; L = ||h299||^2"
     with pytest.raises(LimitError, match="one by one"):
-        derive(text, wrt="W").steps("blocks")
+        derive(text, wrt="W").tell_steps("blocks")
 
 
 def test_held_variables_are_told() -> None:
-    article = derive("x1 = f1(x, a); x2 = f2(x1, b); L = l(x2)", wrt=["x1", "b"]).steps("backprop", "unicode")
+    article = derive("x1 = f1(x, a); x2 = f2(x1, b); L = l(x2)", wrt=["x1", "b"]).tell_steps("backprop", "unicode")
     first = article.parts[0]
     assert isinstance(first, Paragraph)
     assert flatten(first.text) == "x₁ held free: no derivative goes through it."
     with pytest.raises(OptionError, match="x1 depends on x"):
-        derive("x1 = f1(x, a); x2 = f2(x1, b); L = l(x2)", wrt=["x", "x1"]).steps("recursive")
+        derive("x1 = f1(x, a); x2 = f2(x1, b); L = l(x2)", wrt=["x", "x1"]).tell_steps("recursive")

@@ -14,7 +14,7 @@ import jacobian_chain
 ORDER = [
     "errors", "tokens", "names", "syntax", "tape", "shapes", "sizes", "combination", "statements", "assembly", "layers", "survey",
     "shaped", "matrices", "functions", "language", "reading", "select", "arrays", "maps", "layout", "derivation", "notation", "writers",
-    "article", "typesetting", "mathml", "equations", "plaintext", "pasting", "webpage", "paper", "typst", "formats",
+    "article", "typesetting", "mathml", "equations", "plaintext", "pasting", "webpage", "paper", "typst", "formats", "handout",
     "formula", "render", "elementary", "operations", "calculus", "blocks", "abstraction",
     "graph", "placement", "curves", "drawing", "svg", "pictures", "exposition", "indices", "dense",
     "residues", "numeric", "verification", "witness", "worlds", "export", "symbolic", "verdict", "words", "problem", "vocabulary", "answer",
