@@ -17,7 +17,7 @@ def compose(
     form: str = "latex",
     ascii: bool = False,
     steps: str | None = None,
-    sizes: Mapping[str, int] | None = None,
+    sizes: Iterable[tuple[str, int]] | None = None,
     shapes: bool = False,
     brief: bool = False,
     notices: Iterable[str] = (),

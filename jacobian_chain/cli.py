@@ -501,6 +501,7 @@ def _format_article(
 ) -> str:
     """The output as an article: steps, costs, and every format for whole pages."""
     from jacobian_chain.articles import compose
+    from jacobian_chain.dimensions import read_size
     from jacobian_chain.formats import write_article
 
     form = options["format_"]
@@ -510,24 +511,13 @@ def _format_article(
         "unicode" if form == "unicode" else "latex",
         plain,
         options["steps"],
-        _read_sizes(options["sizes"]) if options["cost"] else None,
+        [read_size(size) for size in options["sizes"]] if options["cost"] else None,
         options["shapes"],
         brief=form not in ARTICLES,
         notices=notices if form in ARTICLES else (),
         **{key: value for key, value in style.items() if value},
     )
     return write_article(article, form, plain)
-
-
-def _read_sizes(sizes: Iterable[str]) -> dict[str, int]:
-    """Sizes as typed, ``n=100``."""
-    found: dict[str, int] = {}
-    for text in sizes:
-        name, sign, number = text.partition("=")
-        if not sign or not name.strip() or not number.strip().isdecimal() or not int(number):
-            raise OptionError(f"--size {text!r} is no size", hint="write NAME=NUMBER, as in --size n=100")
-        found[name.strip()] = int(number)
-    return found
 
 
 def _shape_lines(tape: Tape, ascii: bool) -> Iterable[str]:

@@ -21,15 +21,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from jacobian_chain.array_plans import ArrayPlan, plan_directions, plan_gradients
-from jacobian_chain.article import Math, Paragraph, Part, Prose, Table
+from jacobian_chain.article import Article, Math, Paragraph, Part, Prose, Table
 from jacobian_chain.derivation import derive
 from jacobian_chain.dimensions import PARAMETER, USUAL, choose_sizes, given_sizes
+from jacobian_chain.formats import write_article
 from jacobian_chain.layer_plans import Entries, plan_backward, plan_bracketed, plan_forward
 from jacobian_chain.notation import Labels, Symbol
+from jacobian_chain.pasting import JUPYTER, write_markdown
 from jacobian_chain.tape import Tape
 from jacobian_chain.tokens import spell
 from jacobian_chain.workload import MAX_FACTORS, Plan, Work, alone
-from jacobian_chain.writers import TextWriter, Writer
+from jacobian_chain.writers import LatexWriter, TextWriter, Writer
 
 FEW = 6
 """Most blocks that have a row each."""
@@ -115,7 +117,10 @@ class Cost(NamedTuple):
         )
 
     def __str__(self) -> str:
-        return "\n".join(_plain(part) for part in describe_cost(self, TextWriter()))
+        return write_article(Article((), describe_cost(self, TextWriter()), "text"), "unicode")
+
+    def _repr_markdown_(self) -> str:
+        return write_markdown(Article((), describe_cost(self, LatexWriter())), JUPYTER)
 
 
 def estimate_cost(tape: Tape, output: int, variables: Sequence[int], given: Mapping[str, int] | Iterable[tuple[str, int]] = ()) -> Cost:
@@ -357,20 +362,3 @@ def _model(cost: Cost) -> str:
         count = "1 product has" if cost.unsearched == 1 else f"{cost.unsearched:,} products have"
         said.append(f"{count} more than {MAX_FACTORS} factors or came when the search was long enough: bracketed from one end.")
     return " ".join(said)
-
-
-def _plain(part: Part) -> str:
-    """A table or paragraph as text."""
-    if isinstance(part, Paragraph):
-        return _text(part.text)
-    assert isinstance(part, Table), "a cost is told in tables and paragraphs"
-    rows = [[_text(cell) for cell in row] for row in (part.header, *part.rows)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(part.header))]
-    lines = [
-        "  ".join([row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]) for row in rows
-    ]
-    return "\n".join([_text(part.caption), *lines])
-
-
-def _text(prose: Prose) -> str:
-    return "".join(piece.text if isinstance(piece, Math) else piece for piece in prose)

@@ -646,7 +646,7 @@ def test_the_remark_in_numbers() -> None:
     cost = derive(chain_text(3), wrt="θ").cost({**chain_sizes(3, 100, 100), "θ1": 101, "θ2": 102, "θ3": 100})
     assert cost.block_by_block.multiplications == 30_000 + 100 * 303
     assert cost.backpropagation.multiplications == 20_000 + 100 * 303
-    text = str(cost)
+    text = " ".join(str(cost).split())
     said = "Written out block by block, ∂L/∂x₂ is computed twice: 60,300 multiplications instead of 50,300 with each adjoint computed once."
     assert said in text
 
@@ -698,7 +698,7 @@ def test_a_perceptron_by_hand() -> None:
     assert cost.block_by_block.multiplications == shared + p * m + m
     assert cost.applied == m
     assert [cost.tape.names[found.value] for found in cost.recomputed] == ["h", "z1"]
-    assert "applies functions and their derivatives to 7 entries" in str(cost)
+    assert "applies functions and their derivatives to 7 entries" in " ".join(str(cost).split())
 
 
 def test_a_linear_network_is_bracketed_from_the_loss() -> None:
@@ -898,18 +898,18 @@ def test_a_table_and_sentences() -> None:
 def test_no_recomputation_is_said_so() -> None:
     cost = derive("L3(L2(L1(x,θ1),θ2),θ3)", wrt="θ").cost()
     assert cost.block_by_block.multiplications == cost.backpropagation.multiplications
-    assert "either way" in str(cost)
+    assert "either way" in " ".join(str(cost).split())
 
 
 def test_one_block_shares_with_nobody() -> None:
-    assert "There is one block, 1,000,000 multiplications" in str(derive("y = g(f(x))", wrt="x").cost())
+    assert "There is one block, 1,000,000 multiplications" in " ".join(str(derive("y = g(f(x))", wrt="x").cost()).split())
 
 
 def test_a_size_that_is_given_counts_as_given_whatever_it_is() -> None:
     cost = derive("y = g(f(x))", wrt="x").cost({"x": USUAL, "n_f": USUAL, "y": USUAL})
     assert cost.given == {"n_x", "n_f", "n_y"}
-    assert "not given" not in str(cost)
-    assert "not given are 100." in str(derive("y = g(f(x))", wrt="x").cost({"x": 7}))
+    assert "not given" not in " ".join(str(cost).split())
+    assert "not given are 100." in " ".join(str(derive("y = g(f(x))", wrt="x").cost({"x": 7})).split())
 
 
 def test_the_factor_is_against_backpropagation() -> None:
@@ -945,7 +945,7 @@ def test_a_block_that_is_zero_costs_nothing() -> None:
     cost = estimate_cost(tape, output, [tape.names.index("u"), tape.names.index("x")])
     assert [work.multiplications for work in cost.blocks] == [0, 0]
     assert cost.blocks[0].memory == 0
-    assert "1.00" in str(cost)
+    assert "1.00" in " ".join(str(cost).split())
 
 
 # --- long compositions ---
@@ -957,7 +957,7 @@ def test_a_thousand_layers() -> None:
     assert cost.backpropagation.multiplications == (n - 1) * 100 + n * 200
     assert cost.block_by_block.multiplications == n * (n - 1) // 2 * 100 + n * 200
     assert cost.unsearched > 0
-    assert "bracketed from one end" in str(cost)
+    assert "bracketed from one end" in " ".join(str(cost).split())
 
 
 def test_a_thousand_nested_and_residual_layers() -> None:
