@@ -356,7 +356,7 @@ class Jacobian:
         return Page(derivation, self.layout, NOTATIONS[chosen], labels, points, vec)
 
 
-def explain_names(labels: Labels, writer: TextWriter) -> list[str]:
+def explain_names(labels: Labels, writer: Writer) -> list[str]:
     """What the names that a page made up stand for."""
     written: dict[str, str] = {}
     while len(written) <= LEGEND:

@@ -17,8 +17,8 @@ ORDER = [
     "article", "formula", "render", "elementary", "operations", "calculus", "blocks", "abstraction", "exposition", "indices", "dense",
     "residues", "numeric", "verification", "witness", "worlds", "export", "symbolic", "verdict", "words", "problem", "vocabulary", "answer",
     "evaluate", "field", "transcript", "claims", "diagnosis", "checking", "wording", "expressions", "listing", "glossary", "phrases",
-    "calls", "products", "solution", "appraisal", "transcription", "trials", "mistakes", "explanation", "assessment",
-    "grading", "jacobian", "concrete", "interface", "cli", "__main__",
+    "calls", "products", "solution", "appraisal", "transcription", "trials", "mistakes", "explanation", "assessment", "slips",
+    "grading", "jacobian", "concrete", "interface", "exercises", "worksheet", "cli", "__main__",
 ]  # fmt: skip
 NESTED = "L3(L2(L1(x,θ1),θ2),θ3)"
 FOLDER = Path(jacobian_chain.__file__).parent
