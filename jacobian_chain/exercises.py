@@ -26,12 +26,14 @@ class Level(NamedTuple):
         skip: whether a value goes around a layer, so that the chain rule has a sum.
         concrete: whether layers have definitions, and the end is a loss.
         shared: whether all layers have the same parameters.
+        scalar: whether the end is a single number; concrete layers always end in one.
     """
 
     layers: int = 3
     skip: bool = False
     concrete: bool = False
     shared: bool = False
+    scalar: bool = False
 
 
 class Task(NamedTuple):
@@ -77,7 +79,7 @@ def set_task(seed: str, level: Level) -> Task:
     draws = Draws(f"{seed}:{level.layers}{level.skip:d}{level.concrete:d}{level.shared:d}")
     if level.concrete:
         return _set_recurrent(draws, level) if level.shared else _set_network(draws, level)
-    if level.shared or draws.chance(0.7):
+    if level.shared or level.scalar or level.layers == 1 or draws.chance(0.7):
         return _set_equations(draws, level)
     return _set_nested(draws, level)
 
@@ -101,7 +103,7 @@ def _set_nested(draws: Draws, level: Level) -> Task:
     for k in range(1, level.layers + 1):
         around = ", x" if k in skips and k > 1 else ""
         text = f"{form.format(layer, k)}({text}{around}, {form.format(parameter, k)})"
-    by_input = level.skip or (draws.chance(0.2) and level.layers > 1)  # the input's block has the sum
+    by_input = level.skip or draws.chance(0.2)  # the input's block has the sum
     return Task(text, (parameter, "x") if by_input and draws.chance(0.5) else ("x",) if by_input else (parameter,))
 
 
@@ -121,7 +123,7 @@ def _set_equations(draws: Draws, level: Level) -> Task:
         before, older = values[-1], values[-2] if k > 1 else ""
         if k not in skips:
             right = f"{function}({before}, {weights})"
-        elif way == "residual" or not older:
+        elif way == "residual" or k < 3:  # around the first two layers nothing that they have goes
             right = f"{before} + {draws.pick(('', '', '1/2 '))}{function}({before}, {weights})"
         elif way == "beside":
             right = f"{function}({before}, {older}, {weights})"
@@ -129,7 +131,7 @@ def _set_equations(draws: Draws, level: Level) -> Task:
             right = f"{older} + {function}({before}, {weights})"
         lines.append(f"{name} = {right}")
         values.append(name)
-    if draws.chance(0.6):
+    if level.layers == 1 or level.scalar or draws.chance(0.6):
         target = ", y" if draws.chance(0.3) else ""
         lines.append(f"{draws.pick('LLC')} = {draws.pick(('ℓ', 'ℓ', 'loss'))}({values[-1]}{target})")
     names = [parameter] if level.shared else [form.format(parameter, k) for k in range(1, level.layers + 1)]

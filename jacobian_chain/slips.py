@@ -103,7 +103,10 @@ class LayerAnswer:
         for at in reversed(self.below(root)):
             part = self.parts[at]
             if at != place and part.kind != "derivative" and any(arg in changed for arg in part.args):
-                changed[at] = self.add(part.kind, [changed.get(arg, arg) for arg in part.args], part.value)
+                args = [changed.get(arg, arg) for arg in part.args]
+                if part.kind == "product":  # nobody writes A I B
+                    args = [arg for arg in args if self.parts[arg].kind != "identity"] or args[:1]
+                changed[at] = self.with_args(at, args)
         return changed[root]
 
     def derivatives(self) -> list[int]:
@@ -112,8 +115,14 @@ class LayerAnswer:
         for root in self.roots:
             for at in self.below(root):
                 if self.parts[at].kind == "derivative":
-                    found.setdefault(self.parts[at].value, at)
+                    found.setdefault(self.symbol(at), at)
         return list(found.values())
+
+    def symbol(self, place: int) -> object:
+        """What a derivative looks like."""
+        number = self.parts[place].value
+        assert isinstance(number, int)
+        return self.answer.atoms[number].symbol
 
 
 class LayerSlip(NamedTuple):
@@ -160,7 +169,7 @@ def _untransposed(answer: LayerAnswer, place: int) -> Iterator[int]:
 
 def _exchanged(answer: LayerAnswer, place: int) -> Iterator[int]:
     for other in answer.derivatives():
-        if answer.parts[other].value != answer.parts[place].value:
+        if answer.symbol(other) != answer.symbol(place):
             yield other
 
 
@@ -319,7 +328,7 @@ def _is_likely(view: View, edit: Edit) -> bool:
         case "hadamard-vs-product":
             return _count_diagonals(view, new) <= _count_diagonals(view, place)
         case "activation-for-derivative":
-            return not view.is_point(place)
+            return not (view.is_point(place) or view.is_beside_number(place))
         case "transpose":
             return is_name and not view.is_point(inner) and not view.is_point(place)
         case "evaluation-point" | "wrong-factor":

@@ -134,7 +134,7 @@ def make_assignment(name: str, level: Level, layout: str = "mixed", notation: st
     """
     if level.concrete and notation is not None:
         raise OptionError("--notation is for layers without a definition", hint="leave it away, or leave --concrete away")
-    task = set_task(name, level)
+    task = set_task(name, level._replace(scalar=level.scalar or notation == "nabla"))  # ∇ is for numbers
     composition = parse(task.composition)
     jacobian = derive(composition, task.wrt, layout=layout)
     solution, legend = write_reply(jacobian, notation)
