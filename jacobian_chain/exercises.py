@@ -89,7 +89,10 @@ def _skips(draws: Draws, level: Level) -> frozenset[int]:
     if not level.skip:
         return frozenset()
     among = range(min(2, level.layers), level.layers + 1)
-    return frozenset({draws.pick(among), *(layer for layer in among if draws.chance(0.4))})
+    first = draws.pick(among)
+    if level.shared:  # each layer is a path of its own already
+        return frozenset({first})
+    return frozenset({first, *(layer for layer in among if draws.chance(0.4))})
 
 
 # --- layers without a definition ---

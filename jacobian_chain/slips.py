@@ -307,7 +307,8 @@ def _changed(view: View) -> Iterator[tuple[str, int]]:
     yield from _activations(view)
     root = view.nodes[trial.root]
     factors = root.args if root.kind == "product" and not any(view.signs(trial.root)) else (trial.root,)
-    yield "a number is wrong", view.product(view.add("number", (), 2), *factors)
+    has_number = len(factors) > 1 and view.nodes[factors[0]].kind == "number"
+    yield "a number is wrong", view.product(*factors[1:]) if has_number else view.product(view.add("number", (), 2), *factors)
 
 
 TORN = frozenset({"extra-path", "sign"})
@@ -323,6 +324,8 @@ def _is_likely(view: View, edit: Edit) -> bool:
     if view.is_point(place) and len(edit.changes) < len(view.everywhere(place, new)):
         return False  # 1 - z ⊙ h for 1 - h ⊙ h
     match edit.kind:
+        case "extra-path":
+            return not _is_multiple_of_value(view, edit.about[0])
         case "missing-activation-derivative":
             return not is_name and not _is_term(view, place) and not _is_diagonal(view, place)
         case "hadamard-vs-product":
@@ -333,11 +336,23 @@ def _is_likely(view: View, edit: Edit) -> bool:
             return is_name and not view.is_point(inner) and not view.is_point(place)
         case "evaluation-point" | "wrong-factor":
             other = view.nodes[view.core(new)]
+            if any(view.keys[new] == view.keys[arg] for parent in view.parents.get(place, ()) for arg in view.nodes[parent].args):
+                return False  # y - y
             computed = other.kind == "value" and number_of(other) >= tape.leaves
             return computed if edit.kind == "evaluation-point" else is_name and other.kind == "value" and not view.is_point(place)
         case "sign":
             return view.nodes[new].kind != "negate"
     return True
+
+
+def _is_multiple_of_value(view: View, place: int) -> bool:
+    """Whether it is a value, its transpose or a number times that, such as 2 yᵀ in 2 ŷᵀ - 2 yᵀ."""
+    factors = (
+        [arg for arg in view.nodes[place].args if view.nodes[arg].kind != "number"] if view.nodes[place].kind == "product" else [place]
+    )
+    core = factors[-1] if factors else place
+    core = view.nodes[core].args[0] if view.nodes[core].kind == "transpose" else core
+    return len(factors) == 1 and view.nodes[view.core(core)].kind == "value"
 
 
 def _is_diagonal(view: View, place: int) -> bool:

@@ -228,7 +228,8 @@ def _judge(assignment: Assignment, reply: Reply, line: int) -> Wrong | None:
         verdict = check(assignment.composition, reply.text, assignment.wrt, layout=layout)
     except ChainError:
         return None
-    named = bool(verdict.findings) and verdict.findings[0].kind not in UNSPECIFIC
+    # one slip that it takes several to explain would be explained badly
+    named = len(verdict.findings) == 1 and verdict.findings[0].kind not in UNSPECIFIC
     return Wrong(reply, verdict, line) if named and verdict.verdict in ("wrong", "correct-other-layout") else None
 
 

@@ -125,7 +125,7 @@ def test_wrong_answers_are_wrong_as_stated() -> None:
     assert kinds.total() > 0.95 * 3 * 2 * len(LEVELS)
     assert len(kinds) > 15, kinds
     assert max(kinds.values()) < kinds.total() / 5, kinds
-    assert reasons["is wrong"] > kinds.total() / 3, reasons
+    assert reasons["is wrong"] > kinds.total() / 4, reasons  # the others do not fit, or a line is missing
 
 
 def test_a_right_answer_among_the_wrong_ones_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
