@@ -442,6 +442,60 @@ def grade(context: click.Context, /, file: str, output: str | None, jobs: int, r
     context.exit(summary.status)
 
 
+EXERCISE_EXAMPLES = """\b
+Examples:
+  jacobian-chain exercise --seed 7 --layers 3 --skip --concrete
+  jacobian-chain exercise --count 5 --wrong 4 --format markdown -o sheet.md
+  jacobian-chain exercise --count 50 --wrong 6 --format jsonl | jacobian-chain grade -
+"""
+
+
+@cli.command(epilog=EXERCISE_EXAMPLES)
+@click.option("--seed", type=int, default=1, show_default=True, help="Another number, other problems.")
+@click.option("--layers", type=click.IntRange(1, 8), default=3, show_default=True, help="How many layers follow each other.")
+@click.option("--skip", is_flag=True, help="Something goes around a layer: the chain rule has a sum.")
+@click.option("--concrete", is_flag=True, help="Layers have definitions, and a loss is differentiated.")
+@click.option("--shared", is_flag=True, help="All layers have the same parameters.")
+@click.option("--count", type=click.IntRange(1, 1000), default=1, show_default=True, help="How many problems.")
+@click.option("--layout", type=click.Choice(LAYOUT_NAMES[:3]), default="mixed", show_default=True, help="The layout of the solution.")
+@click.option("--notation", type=click.Choice(NOTATION_NAMES), help="How factors are written, where layers have no definition.")
+@click.option("--wrong", type=click.IntRange(0, 20), default=0, show_default=True, help="How many wrong answers, with what is wrong.")
+@click.option("--no-solutions", is_flag=True, help="Problems only, for the students.")
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["latex", "unicode", *ARTICLES, "jsonl"]),
+    default="latex",
+    show_default=True,
+    help="Output language; jsonl is what grade reads.",
+)
+@click.option("-o", "--output", type=click.Path(dir_okay=False, writable=True), metavar="FILE", help="Write to FILE.")
+@_appearance
+@click.pass_obj
+def exercise(settings: dict[str, Any], /, ascii: bool, color: str | None, **options: Any) -> None:
+    """Make problems at a level, with their solutions, and with wrong answers for a teacher.
+
+    The same options give the same problems on every machine. What is wrong with an answer is what check says of it.
+    """
+    from jacobian_chain.exercises import Level
+    from jacobian_chain.worksheet import make_assignment, write_worksheet
+
+    settings = {"ascii": ascii or settings["ascii"], "color": color or settings["color"]}
+    if options["no_solutions"] and (options["wrong"] or options["format_"] == "jsonl"):
+        other = "--wrong" if options["wrong"] else "--format jsonl"
+        raise OptionError(f"--no-solutions and {other} exclude each other", hint="leave one of them away")
+    level = Level(options["layers"], options["skip"], options["concrete"], options["shared"])
+    exercises = []
+    for number in range(1, options["count"] + 1):
+        made = make_assignment(f"{options['seed']}-{number}", level, options["layout"], options["notation"], options["wrong"])
+        if len(made.wrong) < options["wrong"]:
+            _notify(f"{made.name}: {len(made.wrong)} wrong answers were found, not {options['wrong']}", settings)
+        exercises.append(made)
+    plain = settings["ascii"] or not _can_encode()
+    text = write_worksheet(exercises, options["format_"], plain, not options["no_solutions"])
+    _write(text, options["output"], settings)
+
+
 def _format(pages: Sequence[Jacobian], options: dict[str, Any], settings: dict[str, Any], notices: list[str]) -> str:
     """The whole output in the format that was asked for."""
     style = {key: options[key] for key in ("notation", "naming", "index", "points", "shared", "expand", "vec")}

@@ -72,7 +72,7 @@ class Composition:
         return f"Composition({str(self)!r})"
 
     def __str__(self) -> str:
-        return "; ".join(f"{left} = {right}" for left, right in self._lines(TextWriter()))
+        return "; ".join(f"{left} = {right}" for left, right in self.lines(TextWriter()))
 
     def latex(self, index: str = "as-typed") -> str:
         r"""The equations as LaTeX.
@@ -81,9 +81,10 @@ class Composition:
         f = L_{2}(L_{1}(x, \theta_{1}), \theta_{2})
         """
         writer = LatexWriter(choose("index", index, INDEX_POSITIONS))
-        return writer.lines(self._lines(writer))
+        return writer.lines(self.lines(writer))
 
-    def _lines(self, writer: Writer) -> list[tuple[str, str]]:
+    def lines(self, writer: Writer) -> list[tuple[str, str]]:
+        """The equations, left and right sides."""
         tape = self.tape
         labels = Labels(tape, len(tape.names) - 1, "outputs")
         lines = [

@@ -19,9 +19,9 @@ ORDER = [
     "graph", "placement", "curves", "drawing", "svg", "pictures", "exposition", "indices", "dense",
     "residues", "numeric", "verification", "witness", "worlds", "export", "symbolic", "verdict", "words", "problem", "vocabulary", "answer",
     "evaluate", "field", "transcript", "claims", "diagnosis", "checking", "wording", "expressions", "listing", "glossary", "phrases",
-    "calls", "products", "solution", "appraisal", "transcription", "trials", "mistakes", "explanation", "assessment",
+    "calls", "products", "solution", "appraisal", "transcription", "trials", "mistakes", "explanation", "assessment", "slips",
     "peeling", "steps", "factors", "concrete_steps", "bracketing", "workload", "dimensions", "layer_plans", "array_plans", "cost",
-    "grading", "jacobian", "concrete", "articles", "interface", "cli", "__main__",
+    "grading", "jacobian", "concrete", "articles", "interface", "exercises", "worksheet", "cli", "__main__",
 ]  # fmt: skip
 NESTED = "L3(L2(L1(x,θ1),θ2),θ3)"
 FOLDER = Path(jacobian_chain.__file__).parent
