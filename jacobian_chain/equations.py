@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from jacobian_chain.article import Display, Equation, Math, Prose, Table
@@ -22,8 +22,6 @@ _PUNCTUATION = {"–": "-", "—": "-", "“": '"', "”": '"', "‘": "'", "’
 
 _ENDS_BLOCK = re.compile(r"\\[bB]igg?m? *\|(?:\s|\\,)*$")
 _SIDE = re.compile(r"[lr] ")
-_BREAKS = frozenset({r"\cdot", "+", "-", r"\odot", r"\otimes", r"\oslash", "="})
-"""Signs in front of which a row may be broken."""
 
 
 def part_signs(text: str) -> Iterable[str | Math]:
@@ -168,8 +166,8 @@ class Chunk(NamedTuple):
 def break_row(tree: Tree, limit: float) -> list[Chunk]:
     r"""A row in chunks no wider than ``limit`` em, unless what may not be broken is wider.
 
-    It is broken behind the bars between blocks, or where it has none in front of signs that stand in no bracket; and in front of
-    fractions and fences where that is not enough.
+    It is broken outside of brackets: behind the bars between blocks; where that is not enough, in front of terms; then in front of signs of
+    products; at last in front of fractions and fences.
 
     >>> [chunk.text for chunk in break_row(read_latex(r"= a b c \cdot d (e + f) + g h"), 5)]
     ['= abc', '\\cdot d(e + f)', '+gh']
@@ -179,24 +177,10 @@ def break_row(tree: Tree, limit: float) -> list[Chunk]:
     whole = tree.nodes[root]
     if sizes[root] <= limit or whole.kind != "row":
         return [Chunk(write_latex(tree), sizes[root])]
-    runs: list[list[int]] = [[]]  # what must stay together
-    depth, before, behind = 0, "operator", False
-    blocks = {item for item in whole.args if tree.nodes[item].kind == "sized" and _SIDE.search(tree.nodes[item].text) is None}
-    for item in whole.args:
-        node = tree.nodes[item]
-        if blocks:
-            if behind and node.kind != "space":
-                runs.append([])
-            behind = item in blocks or (behind and node.kind == "space")
-        elif depth == 0 and node.kind == "operator" and node.text in _BREAKS and before not in ("operator", "space"):
-            runs.append([])
-        depth += {"open": 1, "close": -1}.get(tree.core(item).kind, 0)
-        if node.kind == "sized":
-            depth += {"l": 1, "r": -1}.get(node.text.split(" ")[0][-1], 0)
-        runs[-1].append(item)
-        before = node.kind
-    runs = [part for run in runs for part in (_split_factors(tree, run) if sum(sizes[item] for item in run) > limit else [run])]
-    chunks: list[list[int]] = []
+    runs = [whole.args]
+    for is_place in _PLACES:
+        runs = [part for run in runs for part in (_split(tree, run, is_place) if sum(sizes[item] for item in run) > limit else [run])]
+    chunks: list[tuple[int, ...]] = []
     filled: list[float] = []
     for run in runs:
         size = sum(sizes[item] for item in run)
@@ -204,19 +188,57 @@ def break_row(tree: Tree, limit: float) -> list[Chunk]:
             chunks[-1] += run
             filled[-1] += size
         else:
-            chunks.append(list(run))
+            chunks.append(run)
             filled.append(size)
     return [Chunk(write_latex_row(tree, chunk), size) for chunk, size in zip(chunks, filled, strict=True)]
 
 
-def _split_factors(tree: Tree, run: list[int]) -> list[list[int]]:
-    """Factors beside each other, parted in front of fractions and fences."""
-    parts = [run[:1]]
-    for before, item in itertools.pairwise(run):
-        if tree.core(item).kind in ("fraction", "fence") and tree.nodes[before].kind not in ("operator", "space", "open", "sized"):
-            parts.append([])
-        parts[-1].append(item)
-    return parts
+def _split(tree: Tree, run: tuple[int, ...], is_place: Callable[[Tree, int, int], bool]) -> list[tuple[int, ...]]:
+    """A run of items in parts, where two of them may be parted that stand in no bracket."""
+    starts = [0]
+    depth = 0
+    for k, (before, item) in enumerate(itertools.pairwise(run), 1):
+        depth += _opens(tree, before)
+        if depth <= 0 and is_place(tree, before, item):
+            starts.append(k)
+    return [run[start:end] for start, end in itertools.pairwise([*starts, len(run)])]
+
+
+def _opens(tree: Tree, item: int) -> int:
+    """Plus one for an opening bracket, minus one for a closing one."""
+    node = tree.core(item)
+    if node.kind == "sized":
+        return {"l": 1, "r": -1}.get(node.text.split(" ")[0][-1], 0)
+    return {"open": 1, "close": -1}.get(node.kind, 0)
+
+
+def _is_behind_bar(tree: Tree, before: int, item: int) -> bool:
+    """Behind a bar between blocks, which the space belongs to that follows it."""
+    if tree.nodes[item].kind == "space":
+        return False
+    node = tree.nodes[before - 1] if tree.nodes[before].kind == "space" else tree.nodes[before]
+    return node.kind == "sized" and _SIDE.search(node.text) is None
+
+
+def _is_sign(signs: frozenset[str]) -> Callable[[Tree, int, int], bool]:
+    def is_place(tree: Tree, before: int, item: int) -> bool:
+        node = tree.nodes[item]
+        return node.kind == "operator" and node.text in signs and tree.nodes[before].kind not in ("operator", "space")
+
+    return is_place
+
+
+def _is_factor(tree: Tree, before: int, item: int) -> bool:
+    return tree.core(item).kind in ("fraction", "fence") and tree.nodes[before].kind not in ("operator", "space", "open", "sized")
+
+
+_PLACES = (
+    _is_behind_bar,
+    _is_sign(frozenset("=+-")),
+    _is_sign(frozenset({r"\cdot", r"\odot", r"\oslash", r"\otimes"})),
+    _is_factor,
+)
+"""Where rows are broken: one kind of place after the other, only within what is still too wide."""
 
 
 def broken(line: Line, limit: float) -> list[str]:

@@ -275,6 +275,14 @@ def test_rows_are_broken_behind_bars_and_not_within_blocks() -> None:
     assert all(chunk.endswith(r"\big|\,") for chunk in chunks[:-1])
 
 
+def test_rows_are_broken_between_terms_before_factors() -> None:
+    row = r"a \cdot b + (c + d)^{2} \otimes e - f \odot g"
+    chunks = [chunk.text.replace(" ", "") for chunk in break_row(read_latex(row), 8)]
+    assert chunks == [r"a\cdotb", r"+(c+d)^{2}\otimese", r"-f\odotg"]
+    chunks = [chunk.text.replace(" ", "") for chunk in break_row(read_latex(row), 5)]
+    assert chunks == [r"a\cdotb", "+(c+d)^{2}", r"\otimese", r"-f\odotg"]
+
+
 def test_long_rows_are_broken_on_pages() -> None:
     row = r" \cdot ".join(f"W_{{{k}}}" for k in range(100))
     for part in (Display((Equation("y", row, ("so",)),)), Formula(f"y = {row}")):
