@@ -6,6 +6,7 @@ Rows break at signs outside of brackets; where that is not enough the paper is t
 from __future__ import annotations
 
 import re
+import textwrap
 import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -23,6 +24,9 @@ MARGIN = 2.2
 
 PORTRAIT, LANDSCAPE, _WIDEST = 21.0, 29.7, 500.0
 """Widths of pages in centimetres: upright, turned, and the most."""
+
+_HEADER = 16
+"""Longer headers of columns are broken."""
 
 _ROWS = 30
 """Longer tables break across pages."""
@@ -105,8 +109,19 @@ def _write_lines(lines: Sequence[Line], limit: float) -> str:
     return f"\\begin{{align*}}\n{body}\n\\end{{align*}}"
 
 
+def _write_header(cell: Prose) -> str:
+    """What stands above a column, in several lines where it is long."""
+    if not all(isinstance(piece, str) for piece in cell):
+        return write_prose(cell)
+    lines = textwrap.wrap("".join(map(str, cell)), _HEADER)
+    body = r" \\ ".join(map(_words, lines))
+    return f"\\shortstack[r]{{{body}}}" if lines[1:] else body
+
+
 def _write_table(table: Table) -> str:
-    rows = [" & ".join(map(write_prose, row)) for row in (table.header, *table.rows)]
+    first, *others = table.header
+    head = " & ".join([write_prose(first), *map(_write_header, others)])
+    rows = [head, *(" & ".join(map(write_prose, row)) for row in table.rows)]
     caption = f"{write_prose(table.caption)}\\nopagebreak\n" if table.caption else ""
     body = " \\\\\n".join(rows[1:])
     columns = "l" + "r" * (len(table.header) - 1)

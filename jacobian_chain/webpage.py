@@ -45,7 +45,13 @@ figure pre{overflow-x:auto}
 
 
 def _prose(prose: Prose) -> str:
-    return "".join(write_mathml(read_latex(part.text)) if isinstance(part, Math) else escape(part) for part in prose)
+    return "".join(_inline(part.text) if isinstance(part, Math) else escape(part) for part in prose)
+
+
+def _inline(latex: str) -> str:
+    """A formula among words; fractions are set as large as in displays, or nobody could read them."""
+    tree = read_latex(latex)
+    return write_mathml(tree, big=any(node.kind == "fraction" for node in tree.nodes))
 
 
 def _plain(prose: Prose) -> str:

@@ -218,6 +218,18 @@ def test_characters_that_latex_does_not_know_are_declared() -> None:
     assert text.count("Declare") == 2
 
 
+def test_long_headers_of_columns_are_broken_in_documents() -> None:
+    table = Table((), (("way",), ("numbers that are held at once",), (Math("x"), " long enough to be broken")), ((("a",), ("1",), ("2",)),))
+    text = write_article(Article((), (table,)), "document")
+    assert r"way & \shortstack[r]{numbers that are \\ held at once} & $x$ long enough to be broken \\" in text
+
+
+def test_fractions_among_words_are_legible_on_pages() -> None:
+    text = write_article(Article((), (Paragraph(("as ", Math(r"\frac{a}{b}"), " or ", Math("x"))),)), "html")
+    assert '<math displaystyle="true"><mfrac>' in text
+    assert "<math><mi>x</mi></math>" in text
+
+
 # --- Markdown ---
 
 
