@@ -95,7 +95,7 @@ def judge(question: Question, source: Source, where: Sequence[str], suggest: Sug
         for outcome in _readings(question, answer):
             unsure |= outcome.unsure
             right = 0 if question.layout.name in outcome.holds_in else 1 if outcome.holds_in else 2
-            rank = right, len(judge.steps(outcome, judge.setting(outcome))) if right < 2 else 0
+            rank = right, len(judge.fewest_steps(outcome, judge.setting(outcome))) if right < 2 else 0
             if best is None or rank < best[0]:
                 best = rank, outcome
             if rank == (0, 0):

@@ -315,6 +315,16 @@ class Page:
         return self._applications[self.tape.steps[step - self.tape.leaves].name] == 1
 
     @cached_property
+    def _points_of(self) -> dict[tuple[str, int, int], set[tuple[int, ...]]]:
+        """All arguments to which a layer is applied with one value in one slot."""
+        found: dict[tuple[str, int, int], set[tuple[int, ...]]] = {}
+        for step in self.tape.steps:
+            if step.operation == "layer":
+                for slot, source in enumerate(step.inputs):
+                    found.setdefault((step.name, slot, source), set()).add(step.inputs)
+        return found
+
+    @cached_property
     def _applications(self) -> Counter[str]:
         """How often each layer is applied."""
         return Counter(step.name for step in self.tape.steps if step.operation == "layer")
@@ -333,7 +343,10 @@ class Page:
         vec_of, vec_by = self._on_vec(of, by, source)
         if kind == "slot":
             return Symbol(kind, self.labels.layer(value), (), slot + 1, at, vec_of, vec_by)
-        name = self._numerator(value) if kind == "∂" else self.labels.layer(value)
+        layer = self.labels.layer(value)
+        name = self._numerator(value) if kind == "∂" else layer
+        if kind == "∂" and name == layer and len(self._points_of[layer.key, slot, source]) > 1:
+            at = self.labels.point(value)  # the layer's name does not say which of its uses is meant
         return Symbol(kind, name, (self.labels.slot(value, slot),), 0, at, vec_of, vec_by)
 
     def total(self, of: int, by: tuple[int, ...], label: str = "") -> Symbol:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from jacobian_chain.errors import LimitError, Notice, Place, ReadingError, Source, suggest
 from jacobian_chain.names import CLOSING, FUNCTION_KEYS, OPENING, Names, Segment, is_function, outline, resolve, superscript_at
-from jacobian_chain.tokens import Spelling, Tokens, tokenize
+from jacobian_chain.tokens import SUPERSCRIPTS, Spelling, Tokens, tokenize
 
 MAX_TOKENS = 5_000_000
 """Most words and symbols that are read."""
@@ -218,7 +218,7 @@ def read_chains(
     >>> [(link.start, link.end) for link in chains[0].links]
     [(0, 1), (2, 4), (6, 9)]
     """
-    tokens = _drop_alignment(_tokenize(source))
+    tokens = _join_raised(_drop_alignment(_tokenize(source)), {*values, *layers, *known})
     for form, name in aliases:
         tokens = substitute(tokens, form, name)
     if rewrite is not None:
@@ -236,6 +236,34 @@ def read_chains(
     parser = _Parser(tokens, names, in_answer=True, bars=bars)
     chains = tuple(_read_chain(parser, segment) for segment in segments)
     return Program(tokens, (), parser.nodes, names), chains
+
+
+_OPERATORS = frozenset("JD∇")
+"""Letters that differentiate what follows them by their index."""
+
+
+def _join_raised(tokens: Tokens, names: Collection[str]) -> Tokens:
+    """Tokens in which raised digits behind an operator's index belong to the index: ``J_x³ L`` has the index x³, as a terminal shows it."""
+    kinds, values, text = tokens.kinds, tokens.values, tokens.source.text
+    result = Tokens(tokens.source, [], [], [], [])
+    done = 0
+    for i, kind in enumerate(kinds):
+        if kind != "name" or kinds[i + 1 : i + 5] != ["^", "{", "number", "}"] or text[tokens.starts[i + 1]] not in SUPERSCRIPTS:
+            continue
+        operator, digits = values[i], values[i + 3]
+        if not isinstance(operator, Spelling) or operator.base not in _OPERATORS or not operator.suffix or operator.key in names:
+            continue
+        copy_tokens(tokens, done, i, result)
+        suffix = f"{operator.suffix}{digits}"
+        result.kinds.append("name")
+        result.values.append(operator._replace(key=operator.base + suffix, suffix=suffix))
+        result.starts.append(tokens.starts[i])
+        result.ends.append(tokens.ends[i + 4])
+        done = i + 5
+    if not done:
+        return tokens
+    copy_tokens(tokens, done, len(kinds), result)
+    return result
 
 
 def _drop_alignment(tokens: Tokens) -> Tokens:
