@@ -12,6 +12,7 @@ import pytest
 
 from jacobian_chain import check, parse
 from jacobian_chain.diagnosis import DIAGNOSES
+from jacobian_chain.formats import FORMATS
 from jacobian_chain.layout import LAYOUTS
 from jacobian_chain.mistakes import MISTAKES
 from jacobian_chain.notation import NOTATIONS
@@ -40,6 +41,8 @@ def test_tables_are_the_records() -> None:
     assert rows("operation") == operations
     listed = README.split("Elementwise: ")[1].split(", and any")[0]
     assert re.findall(r"`(\w+)`", listed) == list(ELEMENTWISE)
+    formats = {name: form.summary for name, form in FORMATS.items()}
+    assert rows("`derive --format`") == formats
     assert rows("`--notation`") == {notation.name: notation.description for notation in NOTATIONS.values()}
 
 
@@ -51,7 +54,7 @@ def test_console_examples(arguments: str, expected: str) -> None:
 
 
 def test_there_are_console_examples() -> None:
-    assert len(EXAMPLES) == 6
+    assert len(EXAMPLES) == 9
 
 
 def test_the_language_table_is_read() -> None:
