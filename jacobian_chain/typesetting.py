@@ -600,8 +600,10 @@ _NARROW = {",": 0.45, ".": 0.3, r"\cdot": 0.73, "/": 0.5, "'": 0.3, "|": 0.3, r"
 def widths(tree: Tree) -> list[float]:
     """About how wide each part is set, in em: within a fifth of what TeX makes of it, mostly within a tenth."""
     found: list[float] = []
+    tall: list[bool] = []  # fences around what is tall are wider
     for node in tree.nodes:
         inner = [found[arg] for arg in node.args]
+        tall.append(node.kind in ("fraction", "grid") or any(tall[arg] for arg in node.args))
         if node.kind in _EMS:
             size = 0.76 if node.text.isupper() else _NARROW.get(node.text, _EMS[node.kind])
         elif node.kind == "space":
@@ -611,7 +613,7 @@ def widths(tree: Tree) -> list[float]:
         elif node.kind == "scripts":
             size = inner[0] + 0.72 * max(inner[1:], default=0.0) + 0.25 * node.text.count("'")
         elif node.kind == "fence":
-            size = sum(inner) + 0.7 * (len(inner) + 1)
+            size = sum(inner) + 0.7 * (len(inner) + 1) + (0.4 if tall[-1] else 0.0)
         elif node.kind == "grid":
             cells = [tree.nodes[line].args for line in node.args]
             size = sum(max((found[line[k]] for line in cells if k < len(line)), default=0.0) for k in range(columns(tree, node)))

@@ -1,11 +1,13 @@
 r"""Writes what the renderers are tried on, with the package as installed: python compose.py FOLDER [SEED], in the root of the repository.
 
 Fifty random compositions, half of layers without a definition, half concrete, in every layout and notation that does not refuse: one .tex
-file of formulas each, and pages of some of them as .html, .typ and .latex, beside each page what its layout trees hold as .json.
+file of formulas each, second derivatives and graphs too, and one of their derivations step by step with what they cost; pages of some of
+them as .html, .typ and .latex, beside each page what its layout trees hold as .json; worksheets, and a derivation of a hundred layers.
 """
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import sys
@@ -17,17 +19,21 @@ sys.path.append(str(Path.cwd()))  # the tests are there; the package is the inst
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
-from jacobian_chain import derive
+from jacobian_chain import derive, parse
 from jacobian_chain.article import Article, Display, Equation, Figure, Formula, Heading, Math, Paragraph, Part, Prose, Table
+from jacobian_chain.articles import compose
 from jacobian_chain.equations import Line, broken
 from jacobian_chain.errors import ChainError
+from jacobian_chain.exercises import Level
 from jacobian_chain.formats import write_article
 from jacobian_chain.layout import LAYOUTS
 from jacobian_chain.notation import NOTATIONS
 from jacobian_chain.paper import collect_lines
+from jacobian_chain.steps import TITLES
 from jacobian_chain.tokens import SUBSCRIPTS, SUPERSCRIPTS
 from jacobian_chain.typesetting import ACCENTS, SYMBOLS, Tree, read_latex, widths
 from jacobian_chain.webpage import EMS
+from jacobian_chain.worksheet import make_assignment, worksheet_article
 from tests import articles, compositions, concrete
 
 COMPOSITIONS = 25
@@ -75,6 +81,26 @@ def formulas(question: Question) -> Iterator[tuple[str, str]]:
             continue
         if len(latex) <= LONGEST:
             yield f"{layout} layout {json.dumps(variant)}", latex
+    composed = parse(text)
+    with contextlib.suppress(ChainError):
+        yield "second derivatives", composed.second(wrt[0], wrt[-1], of).latex()
+    with contextlib.suppress(ChainError):
+        yield "graph", composed.graph("cd", edges=True, paths=wrt[0])
+
+
+def derivations(question: Question) -> Iterator[tuple[str, Article]]:
+    """The steps of a composition of every kind in every layout, each in another notation, as far as it does not refuse."""
+    text, of, wrt = question
+    notations = itertools.cycle((None, *NOTATIONS))
+    for kind, layout in itertools.product(TITLES, LAYOUTS):
+        notation = next(notations)
+        jacobian = derive(text, wrt=wrt, of=of, layout=layout)
+        try:
+            article = compose([jacobian], "latex", steps=kind, sizes=[], shapes=layout == "mixed", notation=notation)
+        except ChainError:
+            continue
+        if len(write_article(article, "latex")) <= LONGEST:
+            yield f"{kind}-{layout}", article
 
 
 def count(article: Article) -> dict[str, int]:
@@ -128,8 +154,7 @@ def write_pages(folder: Path, name: str, article: Article) -> None:
 def backprop(layers: int) -> Article:
     """A long page."""
     text = "; ".join(f"x{k + 1} = f{k + 1}(x{k}, θ{k + 1})" for k in range(layers)) + f"; L = ℓ(x{layers})"
-    latex = derive(text, wrt="all", layout="mixed").latex(shared=True)
-    return Article(("Backpropagation through ", Math(str(layers)), " layers"), (Heading(("Backward",)), Formula(latex)))
+    return compose([derive(text, wrt="θ", layout="mixed")], "latex", steps="backprop")
 
 
 def characters() -> Article:
@@ -162,11 +187,21 @@ def main(folder: Path, start: int) -> None:
         pages = [f"% {told}\n{latex}\n" for latex, told in found.items()]
         (folder / f"composition-{k}.tex").write_text(head + "".join(pages), encoding="utf-8")
         if k % COMPOSITIONS < PAGES:
-            parts = [part for latex, told in found.items() for part in (Paragraph((told,)), Formula(latex))]
+            parts = [part for latex, told in found.items() if told != "graph" for part in (Paragraph((told,)), Formula(latex))]
             write_pages(folder, f"composition-{k}", Article((text,), tuple(parts)))
+        steps = dict(derivations(question))
+        assert steps, f"no derivation of {text} can be told"
+        (folder / f"composition-{k}-steps.tex").write_text(
+            "".join(f"% {name}\n{write_article(article, 'latex')}\n" for name, article in steps.items()), encoding="utf-8"
+        )
+        if k % COMPOSITIONS < PAGES:
+            name = sorted(steps)[k % len(steps)]
+            write_pages(folder, f"composition-{k}-{name}", steps[name])
     write_pages(folder, "characters", characters())
     write_pages(folder, "sample", articles.sample())
     write_pages(folder, "backprop", backprop(100))
+    levels = [Level(3, skip=True), Level(2, concrete=True)]
+    write_pages(folder, "worksheet", worksheet_article([make_assignment(str(k), level, wrong=2) for k, level in enumerate(levels)]))
     assert len(questions) == 2 * COMPOSITIONS, "too few distinct compositions"
     sys.stdout.write(f"{len(questions)} compositions, {total} formulas\n")
 
