@@ -13,10 +13,10 @@ from jacobian_chain.blocks import ConcreteDerivation, derive_along, derive_concr
 from jacobian_chain.errors import OptionError
 from jacobian_chain.exposition import Page, count_atoms
 from jacobian_chain.factors import write_factors, write_slopes
-from jacobian_chain.jacobian import INDEX_POSITIONS, LEGEND, NAMINGS, Jacobian, Sheet, choose, explain_names, make_writer
+from jacobian_chain.jacobian import INDEX_POSITIONS, NAMINGS, Jacobian, Sheet, choose, make_writer
 from jacobian_chain.notation import Labels
 from jacobian_chain.operations import ELEMENTWISE
-from jacobian_chain.render import BLOCKS_A_LINE
+from jacobian_chain.render import BLOCKS_A_LINE, LEGEND, explain_names
 from jacobian_chain.select import Selection
 from jacobian_chain.tape import SCALAR, Shape, Tape
 from jacobian_chain.writers import LatexWriter, TextWriter, Writer, to_ascii

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from jacobian_chain.article import Math, Prose, flatten
+from jacobian_chain.article import Prose, flatten
 from jacobian_chain.derivation import MAX_FACTORS, Derivation, expand_derivation
 from jacobian_chain.derivation import derive as derive_blocks
 from jacobian_chain.errors import ChainError, OptionError, suggest
@@ -19,7 +19,7 @@ from jacobian_chain.layout import LAYOUTS, Layout, orient
 from jacobian_chain.maps import ZERO
 from jacobian_chain.names import read_key
 from jacobian_chain.notation import NOTATIONS, Labels, Page, matrix_form, shape_of_block
-from jacobian_chain.render import Composer, render, write_value
+from jacobian_chain.render import Composer, explain_names, render
 from jacobian_chain.select import Selection
 from jacobian_chain.tape import Shape, Tape
 from jacobian_chain.writers import LatexWriter, TextWriter, Writer
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
 INDEX_POSITIONS = ("as-typed", "sub", "super")
 NAMINGS = ("inputs", "outputs")
 FORMS = ("latex", "unicode")
-LEGEND = 12
-"""How many made-up names are explained."""
 
 
 @contextmanager
@@ -438,20 +436,6 @@ def make_writer(form: str, ascii: bool = False, index: str = "as-typed") -> Writ
     """The writer of one of ``FORMS``."""
     choose("index", index, INDEX_POSITIONS)
     return LatexWriter(index) if choose("form", form, FORMS) == "latex" else TextWriter(index, ascii=ascii)
-
-
-def explain_names(labels: Labels, writer: Writer) -> list[Prose]:
-    """What the names that a page made up stand for."""
-    written: dict[str, str] = {}
-    while len(written) <= LEGEND:
-        missing = [(name, value) for name, value in labels.fresh() if name.key not in written]
-        if not missing:
-            break
-        for name, value in missing[: LEGEND + 1]:
-            # this may make up further names, which the next round explains
-            written[name.key] = f"{writer.name(name)} = {write_value(labels.tape, value, writer, labels, deep=False)}"
-    order: list[Prose] = [(Math(written[name.key]),) for name, _ in labels.fresh() if name.key in written]
-    return [*order[:LEGEND], ("…",)] if len(order) > LEGEND else order
 
 
 def derivation_notices(derivation: Derivation) -> Iterator[str]:

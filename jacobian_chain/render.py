@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 
+from jacobian_chain.article import Math, Prose
 from jacobian_chain.derivation import Line
 from jacobian_chain.errors import LimitError
 from jacobian_chain.layout import orient
@@ -54,6 +55,9 @@ def render(page: Page, writer: Writer) -> str:
     main = writer.column(left, written) if layout.transposes(of) else writer.row(left, written, BLOCKS_A_LINE)
     return writer.below(main, definitions) if definitions else main
 
+
+LEGEND = 12
+"""How many made-up names are explained."""
 
 MAX_COMPOSITION = 120
 """Most characters of a composition that is written out behind a J."""
@@ -335,6 +339,20 @@ def write_value(tape: Tape, value: int, writer: Writer, labels: Labels, deep: bo
                 terms += _bracketed(tape, source)
             stack.extend(reversed(terms))
     return "".join(parts)
+
+
+def explain_names(labels: Labels, writer: Writer) -> list[Prose]:
+    """What the names that a page made up stand for."""
+    written: dict[str, str] = {}
+    while len(written) <= LEGEND:
+        missing = [(name, value) for name, value in labels.fresh() if name.key not in written]
+        if not missing:
+            break
+        for name, value in missing[: LEGEND + 1]:
+            # this may make up further names, which the next round explains
+            written[name.key] = f"{writer.name(name)} = {write_value(labels.tape, value, writer, labels, deep=False)}"
+    order: list[Prose] = [(Math(written[name.key]),) for name, _ in labels.fresh() if name.key in written]
+    return [*order[:LEGEND], ("…",)] if len(order) > LEGEND else order
 
 
 def _bracketed(tape: Tape, value: int) -> list[int | str]:

@@ -19,7 +19,7 @@ from jacobian_chain.layout import Layout, orient
 from jacobian_chain.maps import Map
 from jacobian_chain.notation import NOTATIONS, Labels, Page, Symbol
 from jacobian_chain.peeling import Peel, peel
-from jacobian_chain.render import Composer, render, write_value
+from jacobian_chain.render import Composer, explain_names, render, write_value
 from jacobian_chain.select import Selection
 from jacobian_chain.tape import Tape
 from jacobian_chain.tokens import Spelling
@@ -121,7 +121,7 @@ def narrate_recursion(subject: Subject, style: Style) -> Narration:
             Paragraph((f"The {columns}{plural} of ", Math(_variables(subject, page, style.writer)), f" {'are' if plural else 'is'} left:"))
         )
         parts.append(Display((Equation(kept, last),)))
-    return Narration(tuple(parts), (page,))
+    return Narration((*_explain(page, style.writer), *parts), (page,))
 
 
 def _reason(line: Peel, page: Page, writer: Writer) -> Prose:
@@ -134,6 +134,14 @@ def _reason(line: Peel, page: Page, writer: Writer) -> Prose:
     if line.rule == "blocks":
         return ("a variable's own derivative is ", Math(writer.signs.identity))
     return ("multiplied out",) if line.rule == "multiply" else ("the chain rule for ", what)
+
+
+def _explain(page: Page, writer: Writer) -> tuple[Part, ...]:
+    """What the names stand for that the formulas made up."""
+    prose: list[str | Math] = ["Here "]
+    for k, names in enumerate(explain_names(page.labels, writer)):
+        prose += [*((", ",) if k else ()), *names]
+    return (Paragraph((*prose, ".")),) if len(prose) > 1 else ()
 
 
 def _variables(subject: Subject, page: Page, writer: Writer) -> str:
@@ -172,12 +180,12 @@ def narrate_blocks(subject: Subject, style: Style) -> Narration:
         parts.append(Paragraph(("By ", name, ", from the variable outwards:" if len(equations) > 1 else ":")))
         parts.append(Display(tuple(equations) or (Equation(left, composer.text(chain[-1], variable)),)))
     if derivation.definitions:
-        parts.append(Paragraph(("Here",)))
+        parts.append(Paragraph(("where",)))
         parts.append(Display(tuple(Equation(left, "".join(right)) for left, right in map(composer.equation, derivation.definitions))))
     if together:
         parts.append(Paragraph(("Together:",)))
         parts.append(Formula(render(page, writer)))
-    return Narration(tuple(parts), (page,))
+    return Narration((*_explain(page, writer), *parts), (page,))
 
 
 def _assemble(subject: Subject, writer: Writer, left: str, blocks: Sequence[Sequence[str]]) -> str:
@@ -246,7 +254,7 @@ def _children(tape: Tape, output: int, adjoints: Iterable[int]) -> dict[int, tup
     known = set(adjoints)
     found: dict[int, dict[int, None]] = {}
     for value in range(output, tape.leaves - 1, -1):
-        above = (value,) if value in known or tape.names[value] else tuple(found.get(value, ()))
+        above = (value,) if value in known else () if tape.names[value] else tuple(found.get(value, ()))
         for source in tape.steps[value - tape.leaves].inputs:
             found.setdefault(source, {}).update(dict.fromkeys(above))
     return {value: tuple(sorted(above)) for value, above in found.items()}

@@ -21,10 +21,10 @@ from jacobian_chain.factors import write_slopes
 from jacobian_chain.formats import FORMATS, write_article
 from jacobian_chain.grading import encode_json
 from jacobian_chain.interface import Composition, check, derive, parse
-from jacobian_chain.jacobian import Jacobian, explain_names
+from jacobian_chain.jacobian import Jacobian
 from jacobian_chain.layout import LAYOUTS, orient
 from jacobian_chain.notation import Labels
-from jacobian_chain.render import BLOCKS_A_LINE, Composer
+from jacobian_chain.render import BLOCKS_A_LINE, Composer, explain_names
 from jacobian_chain.slips import Change, ConcreteAnswer, LayerAnswer
 from jacobian_chain.tape import Shape
 from jacobian_chain.verdict import Verdict
