@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from jacobian_chain.article import Article, Display, Formula, Heading, Math, Paragraph, Part, Prose, Table
+from jacobian_chain.concrete import SecondDerivative
 from jacobian_chain.jacobian import Jacobian, make_writer
 from jacobian_chain.notation import Labels
 from jacobian_chain.steps import title_of, write_equations
@@ -91,3 +92,23 @@ def _list_shapes(page: Jacobian, writer: Writer) -> Table:
         if tape.names[value]:
             rows.append(((Math(writer.name(labels.value(value))),), (str(shape),), ("declared" if declared else "assumed",)))
     return Table(("Shapes",), (("value",), ("shape",), ("by",)), tuple(rows))
+
+
+def compose_second(derivative: SecondDerivative, told: str, index: str = "as-typed") -> Article:
+    r"""The article of second derivatives; ``told`` says of their layout what there is to say.
+
+    >>> from jacobian_chain import parse
+    >>> compose_second(parse("f = x^T A x").second("x", "x"), "the same in every layout").parts[-1].text
+    '\\frac{\\partial^{2} f}{\\partial x \\partial x^{\\top}} = A + A^{\\top}'
+    """
+    sheet = derivative.sheet("latex", index=index, explained_in="latex")
+    tape, writer = derivative.tape, make_writer("latex", index=index)
+    parts: list[Part] = [
+        Paragraph(("The composition is",)),
+        Display(write_equations(tape, derivative.output, writer)),
+        Paragraph((f"{told[0].upper()}{told[1:]}.",)),
+        *(Paragraph((*prose, ".")) for prose in sheet.explained),
+        Formula(sheet.text),
+    ]
+    output = writer.name(Labels(tape, derivative.output, "outputs").value(derivative.output))
+    return Article(("Second derivatives of ", Math(output)), tuple(parts))

@@ -158,13 +158,13 @@ def _format_second(composed: Composition, options: dict[str, Any], settings: dic
     from jacobian_chain.tokens import split_names
 
     form = options["format_"]
-    set_apart = ("notation", "naming", "points", "shared", "expand", "vec", "shapes", "index_notation", "verifies")
-    idle = [name for name in set_apart if options[name]]
+    decisions = ("notation", "naming", "points", "shared", "expand", "vec", "shapes", "index_notation", "verifies", "steps", "cost")
+    idle = [name for name in (*decisions, "sizes") if options[name]]
     if idle or (options["second"] and options["hvp"]):
-        name = "hvp" if not idle else {"verifies": "verify"}.get(idle[0], idle[0].replace("_", "-"))
+        name = "hvp" if not idle else {"verifies": "verify", "sizes": "size"}.get(idle[0], idle[0].replace("_", "-"))
         raise OptionError(f"--{name} has no effect on second derivatives", hint="leave it away")
-    if form not in ("latex", "unicode"):
-        raise OptionError(f"second derivatives have no format {form} yet", hint="choose latex or unicode")
+    if form not in ("latex", "unicode", *ARTICLES):
+        raise OptionError(f"second derivatives have no format {form}", hint="choose another one")
     if options["second"]:
         names = split_names(options["second"])
         if len(names) != 2:
@@ -174,9 +174,15 @@ def _format_second(composed: Composition, options: dict[str, Any], settings: dic
         if len(options["wrt"]) != 1:
             raise OptionError("--hvp needs one variable", hint="as in --wrt x --hvp v")
         derivative = composed.hessian_along(options["hvp"], options["wrt"][0], options["of"])
+    told = "the same in every layout" if options["second"] else "in the shape of the variable"
+    if form in ARTICLES:
+        from jacobian_chain.articles import compose_second
+        from jacobian_chain.formats import write_article
+
+        return write_article(compose_second(derivative, told, options["index"]), form, settings["ascii"])
     sheet = derivative.sheet(form, settings["ascii"] or not _can_encode(), options["index"])
     mark = "% " if form == "latex" else "# "
-    parts = [f"{mark}the same in every layout" if options["second"] else f"{mark}in the shape of the variable"]
+    parts = [f"{mark}{told}"]
     parts += [f"{mark}where {line}" for line in sheet.legend]
     return "\n".join([*parts, sheet.text])
 

@@ -19,7 +19,8 @@ from jacobian_chain.operations import ELEMENTWISE
 from jacobian_chain.render import BLOCKS_A_LINE, LEGEND, explain_names
 from jacobian_chain.select import Selection
 from jacobian_chain.tape import SCALAR, Shape, Tape
-from jacobian_chain.writers import LatexWriter, TextWriter, Writer, to_ascii
+from jacobian_chain.tokens import Spelling, spell
+from jacobian_chain.writers import LatexWriter, TextWriter, Writer
 
 if TYPE_CHECKING:
     from sympy import BlockMatrix, Expr
@@ -224,19 +225,15 @@ class SecondDerivative:
         """Rows and columns."""
         return self.derivation.blocks[0].shape
 
-    def sheet(self, form: str = "latex", ascii: bool = False, index: str = "as-typed") -> Sheet:
-        """It as ``latex`` or ``unicode``, with what a reader must know beside it."""
-        plain, writer = make_writer("unicode", ascii, index), make_writer(form, ascii, index)
+    def sheet(self, form: str = "latex", ascii: bool = False, index: str = "as-typed", explained_in: str = "unicode") -> Sheet:
+        """It as ``latex`` or ``unicode``, with what a reader must know beside it in the language ``explained_in``."""
+        plain, writer = make_writer(explained_in, ascii, index), make_writer(form, ascii, index)
         labels = Labels(self.tape, self.output, "outputs")
         page = Page(self.derivation, writer, labels)
         lines = [(self._left_side(writer, labels), [page.right_side(self.derivation.blocks[0])])]
         lines += [(line.left, [line.right]) for line in (*page.definitions(), *write_slopes(page))]
         paired = [step.name for step in page.curvatures() if self.derivation.arrays.steps[step.inputs[0]].operation != "number"]
-        legend = [
-            f"{plain.pairing('λ', name)} is Σ λ_k {name}_k: the second differential of {name}, a bilinear map, is taken with the weights λ"
-            for name in dict.fromkeys(paired)
-        ]
-        return Sheet(writer.lines(lines), tuple((to_ascii(text) if ascii else text,) for text in legend), ())
+        return Sheet(writer.lines(lines), tuple(_explain_pairing(labels.name(name), plain) for name in dict.fromkeys(paired)), ())
 
     def _left_side(self, writer: Writer, labels: Labels) -> str:
         signs = writer.signs
@@ -265,3 +262,12 @@ class SecondDerivative:
 
     def _repr_latex_(self) -> str:
         return f"$${self.latex()}$$"
+
+
+def _explain_pairing(layer: Spelling, writer: Writer) -> Prose:
+    """What ⟨λ, g⟩ means."""
+    name, weight = writer.name(layer), writer.name(spell("λ"))
+    sign = r"\sum_{k}" if isinstance(writer, LatexWriter) else "sum of" if writer.ascii else "Σ"
+    combined = f"{sign} {writer.name(spell('λ', 'k'))} {writer.below_operator(name if len(name) == 1 else f'({name})', 'k')}"
+    differential = (": the second differential of ", Math(name), ", a bilinear map, is taken with the weights ", Math(weight))
+    return (Math(writer.pairing(weight, name)), " is ", Math(combined), *differential)
