@@ -3,8 +3,9 @@
 ``parse``, ``derive`` and ``print`` are seconds from text to LaTeX, modules imported beforehand; ``chars`` is the length of what came out.
 ``measure.py class|right|wrong N`` grades N answers to three-layer problems, ``class`` to one problem, else to another text each:
 ``build`` is the time for all. ``measure.py answers-right|answers-wrong N`` grades the first N such answers of the collected ones, each to
-its own composition. ``measure.py small N`` derives and prints the five gradients of a two-layer network N times; ``build`` is the time
-for one, from its text.
+its own composition. ``measure.py told|told-network N [--page]`` tells backpropagation through N layers from their text, as LaTeX or as a
+web page. ``measure.py small N`` derives and prints the five gradients of a two-layer network N times; ``build`` is the time for one, from
+its text.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import json
 import time
 from pathlib import Path
 
+from jacobian_chain.articles import compose
+from jacobian_chain.formats import write_article
 from jacobian_chain.interface import derive, parse
 
 LAYERS = {"chain": "x{k} = L{k}(x{j}, θ{k})", "residual": "x{k} = x{j} + f{k}(x{j}, θ{k})"}
@@ -47,6 +50,20 @@ def small_time(count: int) -> dict[str, float]:
     for _ in range(count):
         latex = derive(SMALL, wrt=["W1", "b1", "W2", "b2", "x"], layout="mixed").latex()
     return {"build": (time.perf_counter() - start) / count, "chars": len(latex)}
+
+
+def telling_time(kind: str, count: int, page: bool) -> dict[str, float]:
+    """Seconds from a text to its derivation in the order of backpropagation, once before for everything that is loaded."""
+
+    def tell(layers: int) -> str:
+        text = network(layers) if kind == "told-network" else composition("loss", layers)
+        jacobian = derive(text, wrt=["W", "b"] if kind == "told-network" else "θ", layout="mixed")
+        return write_article(compose([jacobian], steps="backprop"), "html" if page else "latex")
+
+    tell(3)
+    start = time.perf_counter()
+    written = tell(count)
+    return {"build": time.perf_counter() - start, "chars": len(written)}
 
 
 def join_time(count: int) -> dict[str, float]:
@@ -109,12 +126,17 @@ def answers_time(kind: str, count: int) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument(
-        "kind", choices=["chain", "loss", "residual", "mlp", "small", "join", "class", "right", "wrong", "answers-right", "answers-wrong"]
+        "kind",
+        choices="chain loss residual mlp small join told told-network class right wrong answers-right answers-wrong".split(),
     )
     parser.add_argument("count", type=int)
     parser.add_argument("--shared", action="store_true", help="name every adjoint")
     parser.add_argument("--deepest", action="store_true", help="count the factors (I + …) of the deepest block too")
+    parser.add_argument("--page", action="store_true", help="write a web page rather than LaTeX")
     options = parser.parse_args()
+    if options.kind.startswith("told"):
+        print(json.dumps(telling_time(options.kind, options.count, options.page)))
+        return
     if options.kind in ("join", "small"):
         print(json.dumps({"join": join_time, "small": small_time}[options.kind](options.count)))
         return

@@ -16,6 +16,7 @@ import tempfile
 import time
 import venv
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -205,6 +206,25 @@ def answers(runner: Runner) -> list[Row]:
     ]
 
 
+def telling(runner: Runner) -> list[Row]:
+    """h: derivations in the order of backpropagation, and their pages."""
+    rows = []
+    for kind, name in (("told", "a chain and a loss"), ("told-network", "a tanh network")):
+        short, long, page = in_turn(
+            runner.repeats,
+            partial(runner.ours, kind, 100),
+            partial(runner.ours, kind, 1000),
+            partial(runner.ours, kind, 100, "--page"),
+        )
+        rows += [
+            Row(f"{name} told, per layer of 1000 : per layer of 100", least(long) / 1000, least(short) / 100, 1.5),
+            Row(f"{name} told, characters for 1000 : for 100", long[0]["chars"], short[0]["chars"], 11, "characters"),
+            Row(f"{name}, page of 100 layers : one second", median(page), 1.0, 1),
+            Row(f"{name}, page of 100 layers : a million characters", page[0]["chars"], 1_000_000, 1, "characters"),
+        ]
+    return rows
+
+
 def wall_time(command: list[str]) -> Result:
     start = time.perf_counter()
     subprocess.run(command, check=True, capture_output=True)
@@ -217,7 +237,7 @@ def imported(command: list[str]) -> dict[str, int]:
     return {name: int(took) for took, name in re.findall(r"import time:\s+(\d+) \|\s+\d+ \|\s+(\S+)", report)}
 
 
-GROUPS = {"a": chain, "b": shared, "c": residual, "d": cold_start, "e": grading, "f": concrete, "g": answers}
+GROUPS = {"a": chain, "b": shared, "c": residual, "d": cold_start, "e": grading, "f": concrete, "g": answers, "h": telling}
 
 
 def table(rows: Iterable[Row]) -> str:
