@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from jacobian_chain.article import Article, Display, Formula, Heading, Math, Paragraph, Part, Prose, Table
+from jacobian_chain.article import Article, Display, Figure, Formula, Heading, Math, Paragraph, Part, Prose, Table
 from jacobian_chain.concrete import SecondDerivative
+from jacobian_chain.graph import graph_of
 from jacobian_chain.jacobian import Jacobian, make_writer
-from jacobian_chain.notation import Labels
+from jacobian_chain.notation import NOTATIONS, Labels
+from jacobian_chain.pictures import FORMATS as PICTURES
+from jacobian_chain.pictures import draw_picture
 from jacobian_chain.steps import title_of, write_equations
 from jacobian_chain.writers import LatexWriter, Writer
 
@@ -21,6 +24,7 @@ def compose(
     sizes: Iterable[tuple[str, int]] | None = None,
     shapes: bool = False,
     brief: bool = False,
+    pictured: bool = False,
     notices: Iterable[str] = (),
     **options: Any,
 ) -> Article:
@@ -34,6 +38,7 @@ def compose(
         sizes: estimate what it costs with these sizes (see :mod:`jacobian_chain.cost`), None for not at all.
         shapes: list the shape of every value.
         brief: leave away the title and the composition.
+        pictured: show the computation graph, unless it has very many nodes.
         notices: what was noticed in reading the composition.
         options: as for :meth:`jacobian_chain.jacobian.Jacobian.latex`.
 
@@ -48,6 +53,8 @@ def compose(
     parts: list[Part] = []
     if not brief and steps != "backprop":  # which begins with them
         parts += [Paragraph(("The composition is",)), Display(write_equations(first.tape, first.output, writer))]
+    if pictured:
+        parts += _draw(first, options.get("index") or "as-typed")
     parts += [Paragraph((f"{notice[0].upper()}{notice[1:]}.",)) for notice in notices]
     if shapes:
         parts.append(_list_shapes(first, writer))
@@ -81,6 +88,20 @@ def _tell(page: Jacobian, form: str, ascii: bool, steps: str | None, options: Ma
     yield Formula(sheet.text)
     for notice in sheet.notices:
         yield Paragraph((f"{notice[0].upper()}{notice[1:]}.",))
+
+
+MOST_NODES = 30
+"""Larger graphs are not shown beside a formula."""
+
+
+def _draw(page: Jacobian, index: str) -> Iterable[Part]:
+    """The computation graph of the output."""
+    graph = graph_of(page.tape, page.tape.names[page.output])
+    if len(graph.nodes) <= MOST_NODES:
+        notation = NOTATIONS["jacobian" if page.tape.nested else "partial"]
+        naming = "inputs" if page.tape.nested else "outputs"
+        svg = draw_picture(graph, PICTURES["svg"], notation, page.layout, naming, index, edges=False, ascii=False)
+        yield Figure(svg, "The computation graph")  # which the picture itself describes
 
 
 def _list_shapes(page: Jacobian, writer: Writer) -> Table:

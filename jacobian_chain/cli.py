@@ -574,6 +574,7 @@ def _format_article(
         [read_size(size) for size in options["sizes"]] if options["cost"] else None,
         options["shapes"],
         brief=form not in ARTICLES,
+        pictured=form == "html",
         notices=notices if form in ARTICLES else (),
         **{key: value for key, value in style.items() if value},
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from jacobian_chain import derive, parse
-from jacobian_chain.article import Display, Formula, Heading, Paragraph, Table, flatten
+from jacobian_chain.article import Display, Figure, Formula, Heading, Paragraph, Table, flatten
 from jacobian_chain.articles import compose
 from jacobian_chain.formats import FORMATS, write_article
 from jacobian_chain.steps import TITLES
@@ -32,14 +32,9 @@ def run(*words: str) -> tuple[int, str, str]:
 def test_steps_in_every_format(kind: str, form: str) -> None:
     status, out, err = run("derive", RESIDUAL, "--steps", kind, "--cost", "--format", form)
     assert (status, err) == (0, "")
-    assert (
-        out
-        == write_article(
-            compose([derive(RESIDUAL)], "unicode" if form == "unicode" else "latex", steps=kind, sizes=[], brief=form not in PAGES),
-            form,
-        )
-        + "\n"
-    )
+    language = "unicode" if form == "unicode" else "latex"
+    article = compose([derive(RESIDUAL)], language, steps=kind, sizes=[], brief=form not in PAGES, pictured=form == "html")
+    assert out == write_article(article, form) + "\n"
 
 
 def test_pages_say_what_they_are() -> None:
@@ -67,6 +62,15 @@ def test_parts_of_an_article() -> None:
     assert headings == ["Numerator layout", "Mixed layout", "What it costs"]
     assert sum(kind is Formula for kind in kinds) == 2
     assert flatten(article.title) == r"The Jacobian of L by W_{1}, b_{1}, W_{2}, b_{2}"
+
+
+def test_pages_show_the_graph() -> None:
+    figures = [part for part in compose([derive(RESIDUAL)], pictured=True).parts if isinstance(part, Figure)]
+    assert len(figures) == 1
+    assert figures[0].svg.startswith("<svg")
+    assert "<desc" in figures[0].svg
+    long = "; ".join(f"x{k} = f{k}(x{k - 1}, θ{k})" for k in range(1, 20))
+    assert not any(isinstance(part, Figure) for part in compose([derive(long)], pictured=True).parts)
 
 
 def test_what_was_used_is_explained() -> None:
