@@ -28,7 +28,7 @@ class Peel(NamedTuple):
     """One line: the Jacobian is the node ``map``, because ``rule`` is applied to the value ``value``.
 
     ``rule`` is ``chain`` (the outermost layer, and what it is applied to), ``blocks`` (that as a block matrix), ``peel`` (the chain
-    rule for a value inside), ``multiply`` or ``keep`` (the columns of the variables that were asked for).
+    rule for a value inside), ``split`` (one block for each variable), ``multiply`` or ``keep`` (the columns that were asked for).
     """
 
     map: int
@@ -83,7 +83,7 @@ def peel(tape: Tape, output: int, variables: Sequence[int], label: str = "", eve
     >>> from jacobian_chain.reading import read_composition
     >>> tape = read_composition(Source("L2(L1(x, a), b)")).tape
     >>> [line.rule for line in peel(tape, tape.index("f"), [1, 2]).lines]
-    ['chain', 'blocks', 'multiply', 'multiply', 'multiply']
+    ['chain', 'blocks', 'multiply', 'split', 'multiply']
     """
     return _Peeler(tape, output, tuple(variables), label, everything, limit).run()
 
@@ -296,13 +296,14 @@ class _Peeler:
         if first and len(members) > 1 and not is_done:
             found.append((self._product(head, self._joint(members, self.variables)), "chain"))
         if not is_done or first:
-            found.append((self._product(*group.row, head, *behind), "blocks" if first else "peel"))
+            rule = "peel" if not first else "blocks" if found else "chain"
+            found.append((self._product(*group.row, head, *behind), rule))
         if group.row[0] != IDENTITY and len(columns) > 1:
             local_of = self.locals[value]
             cells = [
                 self._sum([self._product(local_of[member], self._cell(member, column)) for member in members], False) for column in columns
             ]
-            found.append((self._product(*group.row, self._matrix([cells], [value], columns)), "multiply"))
+            found.append((self._product(*group.row, self._matrix([cells], [value], columns)), "split" if is_done else "multiply"))
         return found
 
     def _head(self, value: int, members: Sequence[int]) -> int:

@@ -133,6 +133,8 @@ def _reason(line: Peel, page: Page, writer: Writer) -> Prose:
         return ("the chain rule for ", what)
     if line.rule == "blocks":
         return ("a variable's own derivative is ", Math(writer.signs.identity))
+    if line.rule == "split":
+        return ("one block for each variable",)
     return ("multiplied out",) if line.rule == "multiply" else ("the chain rule for ", what)
 
 
