@@ -117,13 +117,13 @@ def _derive_gradients(arrays: Arrays, output: int, variables: Sequence[int], lay
     return ConcreteDerivation(arrays, output, layout, blocks, tuple(lines), False)
 
 
-def derive_in_part(tape: Tape, output: int, variable: int, layout: Layout, below: int) -> ConcreteDerivation:
-    """The gradient of a scalar by one variable, in which the adjoints of named values from ``below`` on are called by their names.
+def derive_in_part(tape: Tape, output: int, variables: Sequence[int], variable: int, layout: Layout, below: int) -> ConcreteDerivation:
+    """The gradient of a scalar by one of several variables, in which the adjoints of named values from ``below`` on are called by name.
 
     >>> from jacobian_chain.errors import Source
     >>> from jacobian_chain.reading import read_composition
     >>> tape = read_composition(Source("z = W x; h = tanh(z); L = a^T h")).tape
-    >>> found = derive_in_part(tape, tape.index("L"), tape.index("W"), MIXED, tape.index("h"))
+    >>> found = derive_in_part(tape, tape.index("L"), [tape.index("W")], tape.index("W"), MIXED, tape.index("h"))
     >>> [found.arrays.steps[node].operation for node in found.arrays.steps[found.blocks[0].node].inputs]
     ['hadamard', 'transpose']
     """
@@ -137,7 +137,7 @@ def derive_in_part(tape: Tape, output: int, variable: int, layout: Layout, below
         named = value < len(tape.names) and bool(tape.names[value]) and value != variable
         return arrays.adjoint(output, value) if named and value >= below else adjoint
 
-    gradient = gradients(arrays, output, (variable,), visit)[variable]
+    gradient = gradients(arrays, output, variables, visit)[variable]
     node = transpose_gradient(arrays, gradient, turned) if turns else gradient
     return ConcreteDerivation(arrays, output, layout, (Block(output, variable, node, arrays.shapes[node], False),), (), False)
 

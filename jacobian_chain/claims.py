@@ -70,7 +70,7 @@ class Piece(NamedTuple):
         """Whether the right side is the transpose of what is claimed: not where a literal Jᵀ, or ∇ᵀ, is what the layout asks for."""
         layout = setting.layout
         transposes = layout.transposes_scalar if self.scalar else layout.transposes_array
-        return self.transposed and not (setting.literal and transposes is not self.gradient)
+        return self.transposed and not (not transposes if self.gradient else setting.literal and transposes)
 
 
 class Claim(NamedTuple):

@@ -193,7 +193,7 @@ class ConcreteJacobian(Jacobian):
         derivation = page.derivation
         roots = [*derivation.blocks, *(line.map for line in (*derivation.definitions, *derivation.lines))]
         factors = write_factors(self.tape, abstraction, page, roots, writer)
-        lines = [line for _, line in factors.lines]
+        lines = [line for _, _, line in factors.lines]
         text = writer.below(sheet.text, [(line.left, [line.right]) for line in lines]) if lines else sheet.text
         legend = (*explain_names(page.labels, plain), *self._facts(factors.arrays, plain))  # last: writing factors makes names up
         return Sheet(text, legend[: LEGEND + 1], (*sheet.notices, *self._find_notices(self.spelled_out)))

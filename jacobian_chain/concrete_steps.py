@@ -53,16 +53,17 @@ def _narrate_layers(kind: str, subject: Subject, style: Style) -> Narration:
         tape=abstraction.tape, output=number[subject.output], variables=variables, everything=False, source=(tape, subject.output)
     )
     found = narrate(kind, inner, style)
-    reasons = _Reasons(tape, subject.output, style.writer)
+    reasons = _Reasons(tape, subject.output, style.writer, subject.variables)
     equations = []
     for page in found.pages:
         factors = write_factors(tape, abstraction, page, range(len(page.derivation.maps)), style.writer)
-        for value, line in factors.lines:
-            reason = reasons.of_equation(value) if value >= 0 else ()
+        for value, by, line in factors.lines:
+            reason = reasons.of_factor(value, by) if value >= 0 else ()
             equations.append(Equation(line.left, line.right, reason))
     parts = list(found.parts)
     if equations:
-        parts += [Paragraph(("The factors are",)), Display(tuple(dict.fromkeys(equations)))]
+        heading = "The factors are" if any(equation.reason for equation in equations) else "where"
+        parts += [Paragraph((heading,)), Display(tuple(dict.fromkeys(equations)))]
     return found._replace(parts=tuple(parts))
 
 
@@ -71,7 +72,7 @@ def _narrate_backprop(subject: Subject, style: Style) -> Narration:
     tape, output, writer = subject.tape, subject.output, style.writer
     derivation = derive_concrete(tape, output, subject.variables, subject.layout, shared=True)
     page = _page(derivation, subject, style)
-    reasons = _Reasons(tape, output, writer)
+    reasons = _Reasons(tape, output, writer, subject.variables)
     lines = [block for block in derivation.lines if block.by != output]
     backward = [Equation(page.left_side(block), page.right_side(block), reasons.of_use(block.by)) for block in lines]
     parts: list[Part] = [
@@ -84,24 +85,13 @@ def _narrate_backprop(subject: Subject, style: Style) -> Narration:
     return Narration(tuple(parts), ())
 
 
-def _inputs(tape: Tape, value: int) -> list[int]:
-    """The values with a name that an equation takes."""
-    found: dict[int, None] = {}
-    stack = list(tape.steps[value - tape.leaves].inputs)
-    while stack:
-        source = stack.pop()
-        if source not in found:
-            found[source] = None
-            if source >= tape.leaves and not tape.names[source]:
-                stack.extend(tape.steps[source - tape.leaves].inputs)
-    return list(found)
-
-
 def _plug_in(subject: Subject, style: Style, shared: ConcreteDerivation, written: Collection[str]) -> list[Part]:
     """The longest block with everything plugged in, unless it stands among the right sides ``written`` already."""
     place = {block.by: k for k, block in enumerate(shared.lines)}
     deepest = max(subject.variables, key=lambda value: place[value])
-    page = _page(derive_concrete(subject.tape, subject.output, (deepest,), subject.layout), subject, style)
+    whole = derive_concrete(subject.tape, subject.output, subject.variables, subject.layout)
+    block = whole.blocks[subject.variables.index(deepest)]
+    page = _page(whole._replace(blocks=(block,)), subject, style)
     (line,) = page.lines()
     if line.right in written:
         return []
@@ -124,9 +114,9 @@ def _plug_in(subject: Subject, style: Style, shared: ConcreteDerivation, written
 def _narrate_blocks(subject: Subject, style: Style) -> Narration:
     """Each block, one adjoint after the other put in its place."""
     tape, output, writer = subject.tape, subject.output, style.writer
-    reasons = _Reasons(tape, output, writer)
+    reasons = _Reasons(tape, output, writer, subject.variables)
     work = len(subject.variables) * (output - tape.leaves + 1)
-    if work * MOST_LINES > subject.limit:
+    if 4 * work * MOST_LINES > subject.limit:
         message = f"{len(subject.variables):,} blocks through {output - tape.leaves + 1:,} operations are too much to tell one by one"
         raise LimitError(message, hint="--steps backprop has one line for each value; or raise --max-factors")
     parts: list[Part] = []
@@ -134,7 +124,7 @@ def _narrate_blocks(subject: Subject, style: Style) -> Narration:
         equations: list[Equation] = []
         below, at = 0, variable
         while True:
-            derivation = derive_in_part(tape, output, variable, subject.layout, below)
+            derivation = derive_in_part(tape, output, subject.variables, variable, subject.layout, below)
             page = _page(derivation, subject, style)
             (block,) = derivation.blocks
             right = page.right_side(block)
@@ -175,14 +165,17 @@ def _explain(page: Page) -> list[Equation]:
 class _Reasons:
     """Why lines hold: through which values with a name a value is used, and by which rules."""
 
-    def __init__(self, tape: Tape, output: int, writer: Writer) -> None:
+    def __init__(self, tape: Tape, output: int, writer: Writer, held: Collection[int]) -> None:
         self.tape = tape
         self.writer = writer
         self.labels = Labels(tape, output, "outputs")
         self.users: dict[int, list[int]] = {}
-        for value in range(tape.leaves, output + 1):
-            for source in tape.steps[value - tape.leaves].inputs:
-                self.users.setdefault(source, []).append(value)
+        needed = {output}
+        for value in range(output, tape.leaves - 1, -1):
+            if value in needed and (value not in held or value == output):
+                for source in tape.steps[value - tape.leaves].inputs:
+                    needed.add(source)
+                    self.users.setdefault(source, []).append(value)
         self.output = output
 
     def of_use(self, value: int) -> Prose:
@@ -199,6 +192,8 @@ class _Reasons:
                     children.add(user)
                 else:
                     stack.append(user)
+        if not children:
+            return ()
         rules = self._name_rules(on_the_way)
         if len(children) > MOST_CHILDREN:
             prose: list[str | Math] = [f"a sum over {len(children)} children"]
@@ -208,10 +203,19 @@ class _Reasons:
                 prose += [*((" and ",) if k else ()), Math(self.writer.name(self.labels.value(child)))]
         return (*prose, ": ", *rules) if rules else tuple(prose)
 
-    def of_equation(self, value: int) -> Prose:
-        """Of the derivative of a value's own equation."""
-        inside = [source for source in _inputs(self.tape, value) if source >= self.tape.leaves and not self.tape.names[source]]
-        return self._name_rules((value, *inside))
+    def of_factor(self, value: int, by: int) -> Prose:
+        """Of the derivative of a value's own equation by one of the values in it."""
+        found, stack = {value}, [value]
+        while stack:
+            for source in self.tape.steps[stack.pop() - self.tape.leaves].inputs:
+                if source >= self.tape.leaves and source != by and not self.tape.names[source] and source not in found:
+                    found.add(source)
+                    stack.append(source)
+        above = {by}
+        for one in sorted(found):
+            if not above.isdisjoint(self.tape.steps[one - self.tape.leaves].inputs):
+                above.add(one)
+        return self._name_rules(above - {by})
 
     def _name_rules(self, values: Iterable[int]) -> Prose:
         """The rules for what some values are computed by, the last one first, each once."""

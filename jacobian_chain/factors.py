@@ -19,9 +19,9 @@ from jacobian_chain.writers import Writer
 
 
 class Factors(NamedTuple):
-    """Lines, each with the value whose derivative it is, -1 where it only explains a name; and the expressions that they write."""
+    """Lines, each with the values of which and by which it is the derivative, -1 where it only explains a name; and the expressions."""
 
-    lines: tuple[tuple[int, Line], ...]
+    lines: tuple[tuple[int, int, Line], ...]
     arrays: Arrays
 
 
@@ -68,11 +68,11 @@ def write_factors(tape: Tape, abstraction: Abstraction, page: FactorPage, roots:
     names = {value: page.variable(k) for k, value in enumerate(abstraction.values) if not tape.names[value]}
     output = abstraction.values[page.derivation.output]
     inside = Page(ConcreteDerivation(arrays, output, page.layout, tuple(blocks), (), False), writer, page.labels, names)
-    lines = [(block.of, Line(left, inside.right_side(block))) for left, block in zip(lefts, blocks, strict=True)]
+    lines = [(block.of, block.by, Line(left, inside.right_side(block))) for left, block in zip(lefts, blocks, strict=True)]
     for k in abstraction.invented:
         value = abstraction.values[k]
-        lines.append((-1, Line(writer.name(names[value]), inside.formula.text(value))))
-    lines += [(-1, line) for line in (*inside.definitions(), *write_slopes(inside))]
+        lines.append((-1, -1, Line(writer.name(names[value]), inside.formula.text(value))))
+    lines += [(-1, -1, line) for line in (*inside.definitions(), *write_slopes(inside))]
     return Factors(tuple(lines), arrays)
 
 

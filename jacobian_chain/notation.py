@@ -295,7 +295,11 @@ class Page:
             whole = len(joint.of) > 1 or value == self.derivation.output
             everything = whole and not fractions and list(joint.by) == self.tape.leaves_of(joint.of) and "J" not in self.tape.spellings
             by = () if everything else tuple(self.variable(one) for one in joint.by)
-            return Symbol("d" if fractions or self._looks_direct(joint) else "J", self.variable(value), by)
+            alone = len(joint.of) == len(joint.by) == 1
+            shapes = self.tape.shapes
+            vec_of, vec_by = self._on_vec(shapes[value], shapes[joint.by[0]], joint.by[0]) if alone and by else (False, False)
+            kind = "d" if fractions or self._looks_direct(joint) else "J"
+            return Symbol(kind, self.variable(value), by, 0, None, vec_of, vec_by)
         step = self.tape.steps[value - self.tape.leaves]
         slots = [slot for slot, source in enumerate(step.inputs) if source in joint.by]
         whole = self._is_once(value) and len(slots) == len(step.inputs) and not fractions
@@ -315,13 +319,13 @@ class Page:
         return self._applications[self.tape.steps[step - self.tape.leaves].name] == 1
 
     @cached_property
-    def _points_of(self) -> dict[tuple[str, int, int], set[tuple[int, ...]]]:
-        """All arguments to which a layer is applied with one value in one slot."""
-        found: dict[tuple[str, int, int], set[tuple[int, ...]]] = {}
+    def _places_of(self) -> dict[tuple[str, int], set[tuple[tuple[int, ...], int]]]:
+        """All arguments to which a layer is applied with one value among them, each with the slot of that."""
+        found: dict[tuple[str, int], set[tuple[tuple[int, ...], int]]] = {}
         for step in self.tape.steps:
             if step.operation == "layer":
                 for slot, source in enumerate(step.inputs):
-                    found.setdefault((step.name, slot, source), set()).add(step.inputs)
+                    found.setdefault((step.name, source), set()).add((step.inputs, slot))
         return found
 
     @cached_property
@@ -345,7 +349,7 @@ class Page:
             return Symbol(kind, self.labels.layer(value), (), slot + 1, at, vec_of, vec_by)
         layer = self.labels.layer(value)
         name = self._numerator(value) if kind == "∂" else layer
-        if kind == "∂" and name == layer and len(self._points_of[layer.key, slot, source]) > 1:
+        if kind == "∂" and name == layer and len(self._places_of[layer.key, source]) > 1:
             at = self.labels.point(value)  # the layer's name does not say which of its uses is meant
         return Symbol(kind, name, (self.labels.slot(value, slot),), 0, at, vec_of, vec_by)
 
@@ -502,6 +506,9 @@ class Page:
         derivation, tape = self.derivation, self.tape
         blocks = [(derivation.output, variable, True, root) for variable, root in zip(derivation.variables, derivation.blocks, strict=True)]
         definitions = [(line.of, line.by, False, line.map) for line in derivation.definitions]
+        defined = {line[:2] for line in definitions}
+        totals = [(node.of, node.by, False, k) for k, node in enumerate(derivation.maps) if node.kind == "total"]
+        definitions += [line for line in totals if line[:2] not in defined]
         if all(tape.index(name) is None for name in tape.layers()):
             lines = [line for line in (*definitions, *blocks) if (step := tape.step(line[0])) is not None and line[1] in step.inputs]
             outputs = {line[0] for line in lines}

@@ -193,7 +193,9 @@ class _Peeler:
         return self._measured(self.arena.product(factors))
 
     def _sum(self, terms: Sequence[int], scalar: bool) -> int:
-        return self._measured(self.arena.sum(terms, scalar))
+        maps = self.arena.maps
+        flat = [part for term in terms for part in (maps[term].args if maps[term].kind == "sum" else (term,))]
+        return self._measured(self.arena.sum(flat, scalar))
 
     def _matrix(self, rows: Sequence[Sequence[int]], of: Sequence[int], by: Sequence[Column]) -> int:
         """The blocks d ``of`` / d ``by``; what is a number is marked as one, for I is 1 there."""

@@ -341,18 +341,18 @@ def write_value(tape: Tape, value: int, writer: Writer, labels: Labels, deep: bo
     return "".join(parts)
 
 
-def explain_names(labels: Labels, writer: Writer) -> list[Prose]:
-    """What the names that a page made up stand for."""
+def explain_names(labels: Labels, writer: Writer, limit: int = LEGEND) -> list[Prose]:
+    """What the names that a page made up stand for, at most so many of them."""
     written: dict[str, str] = {}
-    while len(written) <= LEGEND:
+    while len(written) <= limit:
         missing = [(name, value) for name, value in labels.fresh() if name.key not in written]
         if not missing:
             break
-        for name, value in missing[: LEGEND + 1]:
+        for name, value in missing[: limit + 1]:
             # this may make up further names, which the next round explains
             written[name.key] = f"{writer.name(name)} = {write_value(labels.tape, value, writer, labels, deep=False)}"
     order: list[Prose] = [(Math(written[name.key]),) for name, _ in labels.fresh() if name.key in written]
-    return [*order[:LEGEND], ("…",)] if len(order) > LEGEND else order
+    return [*order[:limit], ("…",)] if len(order) > limit else order
 
 
 def _bracketed(tape: Tape, value: int) -> list[int | str]:

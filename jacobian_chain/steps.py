@@ -10,13 +10,13 @@ every line can be read back and compared.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
 from jacobian_chain.article import Article, Display, Equation, Formula, Math, Paragraph, Part, Prose
 from jacobian_chain.derivation import Derivation, Line, derive, trace
 from jacobian_chain.layout import Layout, orient
-from jacobian_chain.maps import Map
+from jacobian_chain.maps import Map, count_references
 from jacobian_chain.notation import NOTATIONS, Labels, Page, Symbol
 from jacobian_chain.peeling import Peel, peel
 from jacobian_chain.render import Composer, explain_names, render, write_value
@@ -98,7 +98,7 @@ LINES = 20
 def narrate_recursion(subject: Subject, style: Style) -> Narration:
     """Peel the last layer, multiply out, repeat."""
     tape, output = subject.tape, subject.output
-    found = peel(tape, output, subject.variables, subject.label, subject.everything, subject.limit // LINES)
+    found = peel(tape, output, subject.variables, subject.label, subject.everything, max(subject.limit // LINES, 1))
     page = _page(found.derivation, subject, style, jacobian=tape.nested)
     maps = orient(found.derivation.maps, tape.shapes[output], subject.layout)
     composer = Composer(page, style.writer, maps, (found.left, *(line.map for line in found.lines), found.kept.map))
@@ -107,7 +107,7 @@ def narrate_recursion(subject: Subject, style: Style) -> Narration:
     for line in found.lines:
         right = composer.text(line.map, output)
         if not lines or right != lines[-1].right:
-            lines.append(Equation("" if lines else left, right, _reason(line, page, style.writer)))
+            lines.append(Equation("" if lines else left, right, _reason(line, page, style.writer, composer.identity)))
     kept = composer.left_side(subject.variables, subject.label)
     parts: list[Part] = []
     if lines:
@@ -124,7 +124,7 @@ def narrate_recursion(subject: Subject, style: Style) -> Narration:
     return Narration((*_explain(page, style.writer), *parts), (page,))
 
 
-def _reason(line: Peel, page: Page, writer: Writer) -> Prose:
+def _reason(line: Peel, page: Page, writer: Writer, identity: str) -> Prose:
     tape = page.tape
     step = tape.steps[line.value - tape.leaves]
     unnamed = (tape.nested or not tape.names[line.value]) and step.operation == "layer"
@@ -132,7 +132,7 @@ def _reason(line: Peel, page: Page, writer: Writer) -> Prose:
     if line.rule == "chain":
         return ("the chain rule for ", what)
     if line.rule == "blocks":
-        return ("a variable's own derivative is ", Math(writer.signs.identity))
+        return ("a variable's own derivative is ", Math(identity))
     if line.rule == "split":
         return ("one block for each variable",)
     return ("multiplied out",) if line.rule == "multiply" else ("the chain rule for ", what)
@@ -141,9 +141,13 @@ def _reason(line: Peel, page: Page, writer: Writer) -> Prose:
 def _explain(page: Page, writer: Writer) -> tuple[Part, ...]:
     """What the names stand for that the formulas made up."""
     prose: list[str | Math] = ["Here "]
-    for k, names in enumerate(explain_names(page.labels, writer)):
+    for k, names in enumerate(explain_names(page.labels, writer, MOST_EXPLAINED)):
         prose += [*((", ",) if k else ()), *names]
     return (Paragraph((*prose, ".")),) if len(prose) > 1 else ()
+
+
+MOST_EXPLAINED = 1000
+"""How many made-up names are explained."""
 
 
 def _variables(subject: Subject, page: Page, writer: Writer) -> str:
@@ -207,14 +211,7 @@ def narrate_backprop(subject: Subject, style: Style) -> Narration:
     maps = orient(derivation.maps, tape.shapes[output], subject.layout)
     composer = Composer(page, writer, maps, [line.map for line in derivation.lines])
     adjoints = {line.by for line in derivation.lines} | {output}
-    if subject.source is None:
-        values = [value for value in range(tape.leaves, output + 1) if tape.names[value] or value in adjoints]
-        names = {value: writer.name(page.variable(value)) for value in values}
-        rights = (write_value(tape, value, writer, page.labels, not tape.nested, names) for value in values)
-        forward = tuple(Equation(names[value], right) for value, right in zip(values, rights, strict=True))
-    else:
-        forward = write_equations(*subject.source, writer)
-    children = _children(tape, output, adjoints)
+    children = _children(subject, adjoints)
     named = {(line.of, line.by) for line in derivation.definitions}
     backward = []
     for line in derivation.lines:
@@ -223,6 +220,8 @@ def narrate_backprop(subject: Subject, style: Style) -> Narration:
         if text == left and (line.of, line.by) in named:
             continue  # what is called by its name is that factor itself
         backward.append(Equation(left, text, _through(children.get(line.by, ()), page, writer)))
+    plugged = _plug_in(subject, page, style, derivation)
+    forward = _write_forward(subject, page, adjoints, writer) if subject.source is None else write_equations(*subject.source, writer)
     parts: list[Part] = [
         Paragraph(("Forward, every value is computed once:",)),
         Display(forward),
@@ -235,9 +234,25 @@ def narrate_backprop(subject: Subject, style: Style) -> Narration:
         Formula(_write_recursion(subject, page, writer)),
         Paragraph(("In the order in which they should be computed, each once:",)),
         Display(tuple(backward)),
-        *_plug_in(subject, page, style, derivation),
+        *plugged,
     ]
     return Narration(tuple(parts), (page,))
+
+
+def _write_forward(subject: Subject, page: Page, adjoints: Collection[int], writer: Writer) -> tuple[Equation, ...]:
+    """The equations of all values that bear a name, in the text or on the page; writing them may make up further names."""
+    tape = subject.tape
+    needed = {subject.output}
+    for value in range(subject.output, tape.leaves - 1, -1):
+        if value in needed:
+            needed.update(tape.steps[value - tape.leaves].inputs)
+    named = {value for value in needed if value >= tape.leaves and (tape.names[value] or value in adjoints)}
+    while True:
+        named |= {value for _, value in page.labels.fresh() if value >= tape.leaves}
+        names = {value: writer.name(page.variable(value)) for value in sorted(named)}
+        rights = [write_value(tape, value, writer, page.labels, not tape.nested, names) for value in names]
+        if named.issuperset(value for _, value in page.labels.fresh() if value >= tape.leaves):
+            return tuple(Equation(left, right) for left, right in zip(names.values(), rights, strict=True))
 
 
 def write_equations(tape: Tape, output: int, writer: Writer) -> tuple[Equation, ...]:
@@ -251,12 +266,14 @@ def write_equations(tape: Tape, output: int, writer: Writer) -> tuple[Equation, 
     return tuple(Equation(writer.name(labels.value(value)), write_value(tape, value, writer, labels)) for value in values)
 
 
-def _children(tape: Tape, output: int, adjoints: Iterable[int]) -> dict[int, tuple[int, ...]]:
-    """The values with a line of their own that use each value, perhaps through others without one."""
-    known = set(adjoints)
+def _children(subject: Subject, adjoints: Collection[int]) -> dict[int, tuple[int, ...]]:
+    """The values with a line of their own that use each value, perhaps through others without one; not through what is held free."""
+    tape, output, held = subject.tape, subject.output, set(subject.variables)
     found: dict[int, dict[int, None]] = {}
     for value in range(output, tape.leaves - 1, -1):
-        above = (value,) if value in known else () if tape.names[value] else tuple(found.get(value, ()))
+        if value in held and value != output:
+            continue
+        above = (value,) if value in adjoints else () if tape.names[value] else tuple(found.get(value, ()))
         for source in tape.steps[value - tape.leaves].inputs:
             found.setdefault(source, {}).update(dict.fromkeys(above))
     return {value: tuple(sorted(above)) for value, above in found.items()}
@@ -271,7 +288,7 @@ def _through(children: Sequence[int], page: Page, writer: Writer) -> Prose:
         return (f"a sum over {len(children)} children",)
     names = [Math(writer.name(page.variable(child))) for child in children]
     if len(names) < 2:
-        return ("through ", *names)
+        return ("through ", *names) if names else ()
     prose: list[str | Math] = ["a sum over the children "]
     for k, name in enumerate(names):
         prose += ("" if not k else " and " if k == len(names) - 1 else ", ", name)
@@ -291,7 +308,9 @@ def _write_prime(node: Map, page: Page, writer: Writer) -> str:
 def _write_recursion(subject: Subject, page: Page, writer: Writer) -> str:
     r"""The chain rule of a value with several children: ``\frac{dL}{dx_i} = \sum_j \frac{∂x_j}{∂x_i} \frac{dL}{dx_j}``, in the layout."""
     of = page.labels.value(subject.output)
-    one, other = (Spelling("x" + index, "x", "", index) for index in "ij")
+    taken = {*page.tape.names, *page.tape.spellings}
+    letter = next(letter for letter in "xuvwz" if taken.isdisjoint((letter + "i", letter + "j")) or letter == "z")
+    one, other = (Spelling(letter + index, letter, "", index) for index in "ij")
     transposes = subject.layout.transposes(subject.tape.shapes[subject.output])
     kind = page.total(subject.output, (page.tape.leaves - 1,)).kind
     local = "∂" if page.notation.local == "∂" else "J"
@@ -334,7 +353,11 @@ def _plug_in(subject: Subject, page: Page, style: Style, shared: Derivation) -> 
     together = sum(_own_products(shared.maps[line.map], shared.maps) for line in shared.lines)
     deepest = max(range(len(apart)), key=lambda k: apart[k])
     variable = written.variables[deepest]
-    one = derive(subject.tape, subject.output, (variable,), "", limit=subject.limit)
+    told = next(line.map for line in shared.lines if line.by == variable)
+    if not _has_name(shared.maps, told):
+        return []  # there is nothing to plug in
+    one = written._replace(variables=(variable,), blocks=(written.blocks[deepest],), scalar_fed=(False,))
+    one = one._replace(definitions=_needed(one))
     inner = Page(one, subject.layout, page.notation, page.labels, style.points, vec=True, tells_places=True)
     maps = orient(one.maps, subject.tape.shapes[subject.output], subject.layout)
     composer = Composer(inner, style.writer, maps, (one.blocks[0], *(line.map for line in one.definitions)))
@@ -342,16 +365,36 @@ def _plug_in(subject: Subject, page: Page, style: Style, shared: Derivation) -> 
     equations = [Equation(left, "".join(right)) for left, right in map(composer.equation, lines)]
     parts: list[Part] = [Paragraph(("Plugging the lines into each other gives, for example,",)), Display(tuple(equations))]
     if sum(apart) > together:
-        blocks = f"the {len(apart)} blocks" if len(apart) > 1 else "the block"
+        blocks = f"the {len(apart)} blocks take" if len(apart) > 1 else "the block takes"
         parts.append(
             Paragraph(
                 (
-                    f"but it should not be computed so: written out, {blocks} take {_counted(sum(apart), 'product')} of Jacobians, ",
+                    f"but it should not be computed so: written out, {blocks} {_counted(sum(apart), 'product')} of Jacobians, ",
                     f"the same ones again and again; with each adjoint computed once it is {_counted(together, 'product')}.",
                 )
             )
         )
     return parts
+
+
+def _has_name(maps: Sequence[Map], root: int) -> bool:
+    """Whether the name of a derivative stands in a line."""
+    return any(maps[k].kind == "total" for k, uses in enumerate(count_references(maps, (root,))) if uses)
+
+
+def _needed(derivation: Derivation) -> tuple[Line, ...]:
+    """The definitions that the blocks refer to, perhaps through others."""
+    lines = {(line.of, line.by): line for line in derivation.definitions}
+    found: dict[Line, None] = {}
+    stack = list(derivation.blocks)
+    while stack:
+        used = count_references(derivation.maps, (stack.pop(),))
+        for k, node in enumerate(derivation.maps):
+            line = lines.get((node.of, node.by)) if node.kind == "total" and used[k] else None
+            if line is not None and line not in found:
+                found[line] = None
+                stack.append(line.map)
+    return tuple(line for line in derivation.definitions if line in found)
 
 
 def _counted(number: int, noun: str) -> str:
@@ -415,7 +458,8 @@ def tell_held(subject: Subject, writer: Writer) -> tuple[Part, ...]:
     prose: list[str | Math] = []
     for k, name in enumerate(held):
         prose += [*((", ",) if k else ()), name]
-    return (Paragraph((*prose, " held free: no derivative goes through ", "it." if len(held) == 1 else "them.")),)
+    is_held, it = ("is", "it") if len(held) == 1 else ("are", "them")
+    return (Paragraph((*prose, f" {is_held} held free: no derivative goes through {it}.")),)
 
 
 def make_article(kind: str, subject: Subject, style: Style, narrator: Callable[[str, Subject, Style], Narration]) -> Article:

@@ -390,6 +390,6 @@ def test_held_variables_are_told() -> None:
     article = derive("x1 = f1(x, a); x2 = f2(x1, b); L = l(x2)", wrt=["x1", "b"]).tell_steps("backprop", "unicode")
     first = article.parts[0]
     assert isinstance(first, Paragraph)
-    assert flatten(first.text) == "x₁ held free: no derivative goes through it."
+    assert flatten(first.text) == "x₁ is held free: no derivative goes through it."
     with pytest.raises(OptionError, match="x1 depends on x"):
         derive("x1 = f1(x, a); x2 = f2(x1, b); L = l(x2)", wrt=["x", "x1"]).tell_steps("recursive")
