@@ -28,6 +28,7 @@ from jacobian_chain.formats import write_article
 from jacobian_chain.layer_plans import Entries, plan_backward, plan_bracketed, plan_forward
 from jacobian_chain.notation import Labels, Symbol
 from jacobian_chain.pasting import JUPYTER, write_markdown
+from jacobian_chain.shapes import PLUS
 from jacobian_chain.tape import Tape
 from jacobian_chain.tokens import spell
 from jacobian_chain.workload import MAX_FACTORS, Plan, Work, alone
@@ -312,7 +313,7 @@ def _sizes(cost: Cost, writer: Writer) -> Prose:
 
 def _size_name(cost: Cost, symbol: str, writer: Writer) -> str:
     """A symbol, the entries of a value as n with that value's name as index."""
-    head, sign, rest = symbol.partition("_")
+    head, sign, rest = symbol.replace(PLUS, "+").partition("_")
     if sign and head in ("m", "n"):
         key = cost.tape.spellings.get(rest)
         index = writer.name(key if key is not None else spell(rest))

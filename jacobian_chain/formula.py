@@ -14,6 +14,7 @@ from typing import NamedTuple, overload
 from jacobian_chain.errors import LimitError
 from jacobian_chain.names import FUNCTIONS
 from jacobian_chain.notation import Labels
+from jacobian_chain.shapes import PLUS
 from jacobian_chain.tape import SCALAR, Shape, Step, Tape
 from jacobian_chain.tokens import SUPERSCRIPTS, Spelling, spell
 from jacobian_chain.writers import LatexWriter, Writer
@@ -293,7 +294,7 @@ class Formula:
         return known
 
     def _letter(self, size: str) -> str:
-        head, _, rest = size.partition("_")
+        head, _, rest = size.replace(PLUS, "+").partition("_")
         return size if size.isdecimal() else self.writer.name(spell(head, rest) if head and rest else self.spelling(size))
 
     def _bracket(self, inner: Written) -> Written:

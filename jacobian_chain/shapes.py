@@ -150,8 +150,13 @@ def _assume(
     return True
 
 
+PLUS = "⁺"
+"""A plus sign in the name of a dimension, where + adds dimensions up."""
+
+
 def fresh_symbol(letter: str, name: str, taken: dict[str, int]) -> str:
     """A symbol for a dimension that no declaration uses; ``taken`` counts how often each was asked for."""
+    name = name.replace("+", PLUS)
     symbol = f"{letter}_{name}"
     while symbol in taken:
         taken[symbol] += 1

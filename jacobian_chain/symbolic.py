@@ -94,6 +94,7 @@ from jacobian_chain.layout import Layout, entries, orient
 from jacobian_chain.maps import Map, count_references
 from jacobian_chain.notation import Labels
 from jacobian_chain.notation import Symbol as Factor
+from jacobian_chain.shapes import PLUS
 from jacobian_chain.tape import SCALAR, Shape, Step, Tape
 from jacobian_chain.tokens import spell
 from jacobian_chain.writers import LatexWriter, TextWriter
@@ -582,7 +583,7 @@ def size(text: str) -> Expr:
 
 
 def _plain_dimension(text: str) -> str:
-    letter, mark, name = text.partition("_")
+    letter, mark, name = text.replace(PLUS, "+").partition("_")
     return f"{letter}_{TextWriter(ascii=True).name(spell(name))}" if mark and name else TextWriter(ascii=True).name(spell(text))
 
 
