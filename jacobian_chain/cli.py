@@ -515,7 +515,7 @@ def _format(pages: Sequence[Jacobian], options: dict[str, Any], settings: dict[s
     decisions = ("notation", "naming", "points", "shared", "expand", "vec", "shapes", "index_notation", "steps", "cost")
     idle = [name for name in decisions if form == "sympy" and options[name]]
     if form == "json":
-        idle = [name for name in ("shapes", "steps", "cost") if options[name]]
+        idle = [name for name in ("shapes", "steps", "cost", "index_notation") if options[name]]
     if idle:
         raise OptionError(f"--{idle[0].replace('_', '-')} has no effect on the format {form}", hint="leave it away")
     plain = settings["ascii"] or not _can_encode()
@@ -565,7 +565,7 @@ def _format_article(
     from jacobian_chain.formats import write_article
 
     form = options["format_"]
-    plain = settings["ascii"] or (form == "unicode" and not _can_encode())
+    plain = settings["ascii"] or (options["output"] in (None, "-") and not _can_encode())
     article = compose(
         pages,
         "unicode" if form == "unicode" else "latex",

@@ -18,6 +18,7 @@ best bracketing      each block by itself, its product in the cheapest bracketin
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from jacobian_chain.array_plans import ArrayPlan, plan_directions, plan_gradients
@@ -147,8 +148,19 @@ def estimate_cost(tape: Tape, output: int, variables: Sequence[int], given: Mapp
     sizes = choose_sizes(tape, pairs)
     fixed = frozenset(symbol for symbol, number in given_sizes(tape, pairs).items() if number)
     entries = Entries(tape, sizes)
-    estimate = _of_layers if tape.is_of_layers else _of_arrays
-    return estimate(tape, output, tuple(variables), sizes, fixed, entries)
+    if tape.is_of_layers:
+        return _of_layers(tape, output, tuple(variables), sizes, fixed, entries)
+    cost = _of_arrays(name_products(tape), output, tuple(variables), sizes, fixed, entries)
+    return cost._replace(tape=tape, recomputed=tuple(found for found in cost.recomputed if tape.names[found.value]))
+
+
+def name_products(tape: Tape) -> Tape:
+    """The same composition with a name for every product of matrices: it is computed once, and so is its adjoint."""
+    names = list(tape.names)
+    for value, step in enumerate(tape.steps, tape.leaves):
+        if step.operation == "product" and not names[value] and not tape.shapes[value].is_scalar:
+            names[value] = f"product {value}"  # no text has such a name
+    return replace(tape, names=tuple(names))
 
 
 class _Blocks(NamedTuple):
@@ -349,6 +361,7 @@ def _model(cost: Cost) -> str:
     if cost.concrete:
         if cost.applied:
             said.append(f"Backpropagation applies functions and their derivatives to {_number(cost.applied)} entries.")
+        said.append("Forward mode takes one direction for each entry of a variable, as general as any.")
         if cost.uncounted:
             said.append(f"Not counted: {', '.join(cost.uncounted)}.")
     else:

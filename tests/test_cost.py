@@ -17,7 +17,7 @@ from jacobian_chain import derive, parse
 from jacobian_chain.array_plans import VIEWS, ArrayPlan, plan_directions, plan_gradients
 from jacobian_chain.article import Math, Paragraph, Table
 from jacobian_chain.bracketing import Chain, bracket, from_left, from_right
-from jacobian_chain.cost import Cost, describe_cost, estimate_cost
+from jacobian_chain.cost import Cost, describe_cost, estimate_cost, name_products
 from jacobian_chain.dense import RATIONALS
 from jacobian_chain.derivation import derive as derive_blocks
 from jacobian_chain.dimensions import PARAMETER, USUAL, choose_sizes, read_size
@@ -547,7 +547,7 @@ CONCRETE: list[tuple[str, Any]] = [
 
 @pytest.mark.parametrize(("text", "wrt"), CONCRETE)
 def test_concrete_layers_carried_out(text: str, wrt: Any) -> None:
-    tape = parse(text).tape
+    tape = name_products(parse(text).tape)
     output, variables = find_output(tape, None), select(tape, wrt).variables
     sizes = distinct_sizes(tape)
     known = ConcreteValues(tape, sizes)
@@ -579,7 +579,7 @@ def test_concrete_layers_carried_out(text: str, wrt: Any) -> None:
 
 @pytest.mark.parametrize(("text", "wrt"), CONCRETE)
 def test_tangents_carried_out(text: str, wrt: Any) -> None:
-    tape = parse(text).tape
+    tape = name_products(parse(text).tape)
     output, variables = find_output(tape, None), select(tape, wrt).variables
     sizes = distinct_sizes(tape)
     known = ConcreteValues(tape, sizes)
@@ -728,7 +728,7 @@ def test_every_block_of_a_chain_is_bracketed_best(layers: list[tuple[int, int]],
 
 def test_chains_that_part_are_bracketed_best() -> None:
     text = "y = h(a5, b5); " + "; ".join(f"{c}{k} = {c}f{k}({c}{k - 1}, w{c}{k})" for c in "ab" for k in range(1, 6))
-    tape = parse(text).tape
+    tape = name_products(parse(text).tape)
     sizes = {f"{c}{k}": 3 + (7 * k + 5 * (c == "a")) % 11 for c in "ab" for k in range(6)} | {"y": 40}
     sizes |= {f"w{c}{k}": 2 + (5 * k + 3 * (c == "b")) % 13 for c in "ab" for k in range(1, 6)}
     variables = [tape.names.index(f"w{c}{k}") for k in range(1, 6) for c in "ab"]
@@ -781,7 +781,7 @@ def order_alone(bases: Sequence[int], between: Sequence[Sequence[int]], root: in
 
 @pytest.mark.parametrize(("text", "wrt"), LAYERED + CONCRETE)
 def test_memory_is_what_is_held(text: str, wrt: Any) -> None:
-    tape = parse(text).tape
+    tape = name_products(parse(text).tape)
     output, variables = find_output(tape, None), select(tape, (wrt,) if isinstance(wrt, str) else wrt).variables
     sizes = distinct_sizes(tape)
     entries = Entries(tape, sizes)
