@@ -12,6 +12,7 @@ Which of the meanings is taken, and in which layout, is decided by those who com
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import NamedTuple
@@ -77,13 +78,14 @@ class Statement(NamedTuple):
     """One chain of equalities: its sides from left to right, without the left side that only names.
 
     ``target`` is what the left side names; ``name`` what it calls the rest; ``links`` are the roots of the sides, and ``places``
-    where they stand.
+    where they stand. ``label`` has the names in a left side that could not be read, and where it stands.
     """
 
     target: Target | None
     name: str
     links: tuple[int, ...]
     places: tuple[Place, ...]
+    label: tuple[tuple[str, ...], Place] | None = None
 
 
 class Answer(NamedTuple):
@@ -233,6 +235,7 @@ class _Reader:
     def read_chain(self, program: Program, chain: Chain) -> Statement:
         links = list(chain.links)
         target: Target | None = None
+        label: tuple[tuple[str, ...], Place] | None = None
         name = ""
         if chain.name is not None:
             spelling = program.tokens.spelling(chain.name)
@@ -241,6 +244,7 @@ class _Reader:
             links = links[1:]
         elif len(links) > 1:
             target = self.read_target(program, links[0])
+            label = None if target is not None else (_names_in(program, links[0]), program.place(links[0]))
             links = links[1:]
         roots = [self.as_part(index) for index in self.resolve(program, links)]
         places = tuple(program.place(link) for link in links)
@@ -249,7 +253,7 @@ class _Reader:
             self.notes.setdefault(f"the left side {name} is taken as a mere label")
         if name and not known and target is None:
             self.meanings[name] = Meaning("part", roots[-1])
-        return Statement(target, name, tuple(roots), places)
+        return Statement(target, name, tuple(roots), places, label)
 
     def lone_target(self, name: Spelling) -> Target | None:
         """What a single name left of ``=`` is the derivative of, as in ``Jf``: by all variables."""
@@ -1314,6 +1318,16 @@ def _continues(kind: str, first: Node) -> bool:
     return first.kind in ("add", "subtract")
 
 
+def _names_in(program: Program, link: Link) -> tuple[str, ...]:
+    """The names in a side of an equality."""
+    tokens = program.tokens
+    return tuple(tokens.spelling(i).key for i in range(link.start, link.end) if tokens.kinds[i] == "name")
+
+
+_VEC = re.compile(r"\\(?:operatorname|mathrm|text)\{vec\}|vec(?=[\s(])")
+"""The columns of a matrix below each other, in an index."""
+
+
 def _index_text(node: Node, program: Program) -> str:
     """What was typed below an operator."""
     tokens = program.tokens
@@ -1325,8 +1339,8 @@ def _index_text(node: Node, program: Program) -> str:
         below = below[1:-1]
     if below.startswith("(") and below.endswith(")"):
         return below[1:-1]
-    bare = below.removeprefix(r"\operatorname{vec}").strip()
-    return bare.removeprefix("(").removesuffix(")") if bare != below else below
+    vec = _VEC.match(below)
+    return below[vec.end() :].strip().removeprefix("(").removesuffix(")").strip() if vec else below
 
 
 def _shown_operator(node: Node, program: Program) -> str:

@@ -111,8 +111,8 @@ def _list_shapes(page: Jacobian, writer: Writer) -> Table:
     rows: list[tuple[Prose, ...]] = []
     for value, (shape, declared) in enumerate(zip(tape.shapes, tape.declared, strict=True)):
         if tape.names[value]:
-            rows.append(((Math(writer.name(labels.value(value))),), (str(shape),), ("declared" if declared else "assumed",)))
-    return Table(("Shapes",), (("value",), ("shape",), ("by",)), tuple(rows))
+            rows.append(((Math(writer.name(labels.value(value))),), (str(shape),), ("known" if declared else "assumed",)))
+    return Table(("Shapes",), (("value",), ("shape",), ("known or assumed",)), tuple(rows))
 
 
 def compose_second(derivative: SecondDerivative, told: str, index: str = "as-typed") -> Article:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, TypeVar
 
 from jacobian_chain.answer import Answer, Statement, Target
+from jacobian_chain.errors import ReadingError
 from jacobian_chain.evaluate import MisfitError, Setting, blocks_of, evaluate
 from jacobian_chain.layout import Layout
 from jacobian_chain.problem import Problem
@@ -117,8 +118,21 @@ def find_claim(answer: Answer, question: Question) -> Claim:
             return Claim(False, tuple(pieces.get(variable) for variable in question.variables))
     bare = [k for k, statement in enumerate(statements) if _is_bare(statement)]
     if len(bare) == len(statements) == len(question.variables) > 1:
+        _refuse_other_labels(question, statements)
         return Claim(False, tuple(Piece(statements[k].links[0], False, k) for k in bare))
     return Claim(True, (Piece(final.links[-1], False, last),))
+
+
+def _refuse_other_labels(question: Question, statements: Sequence[Statement]) -> None:
+    """Refuse lines in the order of the variables of which one is labelled, in words that could not be read, with another variable."""
+    names = [question.problem.tape.names[variable] for variable in question.variables]
+    for statement, own in zip(statements, names, strict=True):
+        if statement.label is not None:
+            inside, place = statement.label
+            mentioned = {name for name in names for key in inside if key.endswith(name)}
+            if mentioned and own not in mentioned:
+                message = f"this left side could not be read, and names {min(mentioned)} where the block of {own} is expected"
+                raise ReadingError(message, place, f"write ∂{question.problem.tape.names[question.of]}/∂{min(mentioned)}")
 
 
 def _is_gradient(answer: Answer, target: Target) -> bool:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from jacobian_chain import __version__
 from jacobian_chain.errors import ChainError, OptionError, Place, ReadingError, Source
@@ -141,6 +142,10 @@ def derive(context: click.Context, /, composition: str, ascii: bool, color: str 
     layouts = ("numerator", "denominator") if options["layout"] == "both" else (options["layout"],)
     composed = Composition(reading)
     if options["second"] or options["hvp"]:
+        typed = [name for name in ("layout", "max_factors", "wrt") if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
+        idle = [name for name in typed if name != "wrt" or options["second"]]
+        if idle:
+            raise OptionError(f"--{idle[0].replace('_', '-')} has no effect on second derivatives", hint="leave it away")
         _write(_format_second(composed, options, settings), options["output"], settings)
         return
     jacobian = derive_jacobian(composed, options["wrt"], options["of"], layouts[0], options["max_factors"])

@@ -13,7 +13,7 @@ from jacobian_chain.blocks import ConcreteDerivation, derive_along, derive_concr
 from jacobian_chain.errors import OptionError
 from jacobian_chain.exposition import Page, count_atoms
 from jacobian_chain.factors import write_factors, write_slopes
-from jacobian_chain.jacobian import INDEX_POSITIONS, NAMINGS, Jacobian, Sheet, choose, make_writer
+from jacobian_chain.jacobian import INDEX_POSITIONS, NAMINGS, Jacobian, Sheet, choose, make_writer, refuse_components
 from jacobian_chain.notation import Labels
 from jacobian_chain.operations import ELEMENTWISE
 from jacobian_chain.render import BLOCKS_A_LINE, LEGEND, explain_names
@@ -96,6 +96,7 @@ class ConcreteJacobian(Jacobian):
         """The Jacobian as plain data (see :mod:`jacobian_chain.export`); options as for :meth:`Jacobian.latex`."""
         from jacobian_chain.export import describe_concrete
 
+        refuse_components(options)
         index = choose("index", options.pop("index", "as-typed"), INDEX_POSITIONS)
         if options.get("notation") is not None:
             raise OptionError("products of concrete layers have no JSON yet", hint="leave --notation away")

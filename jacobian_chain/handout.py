@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from jacobian_chain.article import Article
+from jacobian_chain.article import Article, flatten
+from jacobian_chain.errors import OptionError, suggest
 from jacobian_chain.formats import FORMATS, write_article
 from jacobian_chain.pasting import JUPYTER, write_markdown
 
@@ -24,7 +25,13 @@ class Handout:
         return self._make(form, ascii)
 
     def write(self, form: str, ascii: bool = False) -> str:
-        """The text in one of :data:`jacobian_chain.formats.FORMATS`."""
+        """The text in one of :data:`jacobian_chain.formats.FORMATS`.
+
+        Raises:
+            OptionError: there is no such format.
+        """
+        if form not in FORMATS:
+            raise OptionError(f"there is no format {form!r}", hint=suggest(form, FORMATS) or f"choose one of {', '.join(FORMATS)}")
         language = "unicode" if FORMATS[form].language == "text" else "latex"
         return write_article(self.article(language, ascii), form, ascii)
 
@@ -35,6 +42,9 @@ class Handout:
     def html(self) -> str:
         """One self-contained page."""
         return self.write("html")
+
+    def __repr__(self) -> str:
+        return f"<Handout: {flatten(self.article('unicode').title)}>"
 
     def __str__(self) -> str:
         return self.write("unicode")

@@ -264,6 +264,7 @@ class Jacobian:
         """The Jacobian as plain data (see :mod:`jacobian_chain.export`); options as for :meth:`latex`."""
         from jacobian_chain.export import describe
 
+        refuse_components(options)
         page, writer = self._page(LatexWriter, options)
         assert isinstance(writer, LatexWriter)
         return describe(page, writer, [*derivation_notices(page.derivation), *page.notices])
@@ -436,6 +437,12 @@ def make_writer(form: str, ascii: bool = False, index: str = "as-typed") -> Writ
     """The writer of one of ``FORMS``."""
     choose("index", index, INDEX_POSITIONS)
     return LatexWriter(index) if choose("form", form, FORMS) == "latex" else TextWriter(index, ascii=ascii)
+
+
+def refuse_components(options: Mapping[str, Any]) -> None:
+    """Refuse index notation as data."""
+    if options.get("index_notation"):
+        raise OptionError("index notation has no JSON", hint="leave --index-notation away")
 
 
 def derivation_notices(derivation: Derivation) -> Iterator[str]:

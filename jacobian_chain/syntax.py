@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from jacobian_chain.errors import LimitError, Notice, Place, ReadingError, Source, suggest
 from jacobian_chain.names import CLOSING, FUNCTION_KEYS, OPENING, Names, Segment, is_function, outline, resolve, superscript_at
-from jacobian_chain.tokens import SUPERSCRIPTS, Spelling, Tokens, tokenize
+from jacobian_chain.tokens import SUPERSCRIPTS, Spelling, Tokens, spell, tokenize
 
 MAX_TOKENS = 5_000_000
 """Most words and symbols that are read."""
@@ -218,7 +218,8 @@ def read_chains(
     >>> [(link.start, link.end) for link in chains[0].links]
     [(0, 1), (2, 4), (6, 9)]
     """
-    tokens = _join_raised(_drop_alignment(_tokenize(source)), {*values, *layers, *known})
+    names_of_problem = {*values, *layers, *known}
+    tokens = _join_raised(_part_differential(_drop_alignment(_tokenize(source)), names_of_problem), names_of_problem)
     for form, name in aliases:
         tokens = substitute(tokens, form, name)
     if rewrite is not None:
@@ -264,6 +265,24 @@ def _join_raised(tokens: Tokens, names: Collection[str]) -> Tokens:
         return tokens
     copy_tokens(tokens, done, len(kinds), result)
     return result
+
+
+def _part_differential(tokens: Tokens, names: Collection[str]) -> Tokens:
+    """Tokens in which ``dvec(W)`` is the differential of vec(W)."""
+    kinds, starts = tokens.kinds, tokens.starts
+    words = [i for i, kind in enumerate(kinds) if kind == "name" and tokens.source.text[starts[i] : tokens.ends[i]] == "dvec"]
+    words = [i for i in words if kinds[i + 1 : i + 2] in (["("], ["name"]) and "dvec" not in names]
+    result = Tokens(tokens.source, [], [], [], [])
+    done = 0
+    for i in words:
+        copy_tokens(tokens, done, i, result)
+        result.kinds.extend(("name", "name"))
+        result.values.extend((spell("d"), spell("vec")))
+        result.starts.extend((starts[i], starts[i] + 1))
+        result.ends.extend((starts[i] + 1, tokens.ends[i]))
+        done = i + 1
+    copy_tokens(tokens, done, len(kinds), result)
+    return result if words else tokens
 
 
 def _drop_alignment(tokens: Tokens) -> Tokens:

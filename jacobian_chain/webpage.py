@@ -60,7 +60,7 @@ def _plain(prose: Prose) -> str:
 
 def _scrolling(inside: str) -> str:
     """A box that scrolls by itself where it is wider than the page, by keys too."""
-    return f'<div class="wide" tabindex="0">{inside}</div>'
+    return f'<div class="wide" tabindex="0" role="group" aria-label="formula">{inside}</div>'
 
 
 def _lines(lines: Sequence[Line]) -> str:

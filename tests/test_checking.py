@@ -658,3 +658,78 @@ def test_dots_in_a_regular_pattern(text: str) -> None:
 def test_other_dots_are_a_question(text: str) -> None:
     with pytest.raises(ReadingError, match="what do these dots stand for"):
         check(FIVE, text, wrt="θ1", layout="numerator")
+
+
+# --- left sides ---
+
+TWO = "u1 = f1(u0, W1); u2 = f2(u1, W2); L = ℓ(u2)"
+FIRST, SECOND = "∂L/∂u₂ ∂u₂/∂u₁ ∂u₁/∂W₁", "∂L/∂u₂ ∂u₂/∂W₂"
+
+
+@pytest.mark.parametrize(
+    "left",
+    [
+        "dL/dvec(%s)",
+        "dL/(dvec(%s))",
+        "d L/d vec(%s)",
+        "∂L/∂vec(%s)",
+        r"\frac{dL}{d\operatorname{vec}(%s)}",
+        "J_{vec(%s)} L",
+        "J_{vec %s} L",
+        "∇_{vec(%s)} L",
+        "D_{vec(%s)} L",
+        r"J_{\operatorname{vec}(%s)} L",
+    ],
+)
+def test_left_sides_on_vec_name_their_block(left: str) -> None:
+    for one, other, right in (("W1", "W2", True), ("W2", "W1", False)):
+        answer = f"{left % one} = {FIRST}\n{left % other} = {SECOND}"
+        assert bool(check(TWO, answer, wrt=["W1", "W2"], layout="numerator")) is right
+
+
+def test_labels_that_name_another_block_are_refused() -> None:
+    assert check(TWO, f"grad wrt W1 = {FIRST}\ngrad wrt W2 = {SECOND}", wrt=["W1", "W2"], layout="numerator")
+    with pytest.raises(ReadingError, match="names W2 where the block of W1 is expected"):
+        check(TWO, f"grad wrt W2 = {FIRST}\ngrad wrt W1 = {SECOND}", wrt=["W1", "W2"], layout="numerator")
+
+
+def test_upright_gradients_on_the_left() -> None:
+    assert check("L = ℓ(x)", "(∇_x L)ᵀ = (∇_x ℓ)ᵀ", wrt="x", layout="numerator")
+    assert not check("L = ℓ(g(x))", "(∇_x L)ᵀ = (J_x g)ᵀ ∇_{x_2} ℓ", wrt="x", layout="numerator")
+
+
+def test_what_the_program_writes_is_read() -> None:
+    """Long rows, raised indices of a terminal, places of a repeated layer, equations in which a value stands twice."""
+    for text, options in (
+        ("L6(L5(L4(L3(L2(L1(x,θ1),θ2),θ3),θ4),θ5),θ6)", {}),
+        ("a1 = F(x, β); a2 = F(a1, β); a3 = a2 + F(a2, β); a4 = F(a3, β)", {}),
+        ("x4 = g(h(k(x, a), b), x); L = l(x4) + μ m(x4, a); μ: scalar", {}),
+        ("L3(L2(L1(x,θ1),θ2) + x, θ1)", {"notation": "partial"}),
+    ):
+        jacobian = derive(text)
+        names = [jacobian.tape.names[value] for value in jacobian.selection.variables]
+        verdict = check(text, jacobian.latex(**options), wrt=names, layout="numerator")  # type: ignore[arg-type]
+        assert verdict, text
+        assert not verdict.findings
+    jacobian = derive("L^3(L^2(L^1(x, θ^1), θ^2), θ^3)", wrt="θ1")
+    assert check("L^3(L^2(L^1(x, θ^1), θ^2), θ^3)", jacobian.unicode(), wrt="θ1", layout="numerator")
+
+
+def test_variables_that_stand_together_are_held() -> None:
+    text = "x1 = f3(x); x2 = f5(x); x3 = f6(x1, x, x2)"
+    right = "J_{x, x1} x_3 = ( ∂_2 f6 + ∂_3 f6 J_x x2 | ∂_1 f6 ) = ( ∂_2 f6 + ∂_3 f6 ∂_1 f5 | ∂_1 f6 )"
+    verdict = check(text, right, wrt=["x", "x1"], layout="numerator")
+    assert verdict
+    assert not verdict.findings
+
+
+def test_fractions_of_several_values() -> None:
+    nested = "L3(L2(L1(x,θ1),θ2),θ3)"
+    for answer in (
+        r"\frac{\partial f}{\partial (x_3,\theta_3)} "
+        r"\begin{pmatrix} \frac{\partial x_3}{\partial (x,\theta_1,\theta_2)} & 0\\ 0 & I \end{pmatrix}",
+        r"\frac{\partial f}{\partial (x_3,\theta_3)} \frac{\mathrm{d} (x_3,\theta_3)}{\mathrm{d} (x,\theta_1,\theta_2,\theta_3)}",
+    ):
+        assert check(nested, answer, wrt=["x", "θ1", "θ2", "θ3"], layout="numerator")
+    with pytest.raises(ReadingError, match="a differential by itself"):
+        check(nested, r"\partial (x_3, \theta_3)", wrt="θ", layout="numerator")
