@@ -508,7 +508,13 @@ class Page:
         definitions = [(line.of, line.by, False, line.map) for line in derivation.definitions]
         defined = {line[:2] for line in definitions}
         totals = [(node.of, node.by, False, k) for k, node in enumerate(derivation.maps) if node.kind == "total"]
-        definitions += [line for line in totals if line[:2] not in defined]
+        totals = [line for line in totals if line[:2] not in defined]
+        definitions += totals
+        users = Counter(source for step in tape.steps for source in set(step.inputs)) if totals else Counter[int]()
+        for of, by, *_ in totals:  # ∂ of a value by its own argument is read as the partial derivative, whatever the name of its layer
+            step = tape.step(of)
+            if step is not None and by in step.inputs and users[by] > 1:
+                self._upright.add((of, by))
         if all(tape.index(name) is None for name in tape.layers()):
             lines = [line for line in (*definitions, *blocks) if (step := tape.step(line[0])) is not None and line[1] in step.inputs]
             outputs = {line[0] for line in lines}
@@ -519,7 +525,7 @@ class Page:
         for of, by, is_block, root in lines:
             if self.total(of, (by,)).identity[:-1] in local and (is_block or not self.is_trivial(of, by, root)):
                 self._upright.add((of, by))
-                del self._totals[of, (by,), ""]
+                self._totals.pop((of, (by,), ""), None)
 
     def is_trivial(self, of: int, by: int, root: int) -> bool:
         """Whether a definition only says that a derivative is the factor which looks the same."""

@@ -234,10 +234,11 @@ class _Peeler:
                 break
             value, k = max(pending)
             before, after = groups[:k], groups[k + 1 :]
-            for node, rule in self._peel(groups[k], value, first=not lines):
+            inside = self._peel(groups[k], value, first=not lines)
+            for node, rule in inside:
                 self._line(lines, [*self._cells(before), (node, ()), *self._cells(after)], rule, value)
             groups = [*before, *self._split(groups[k], value), *after]
-            self._line(lines, self._cells(groups), "multiply", value)
+            self._line(lines, self._cells(groups), "multiply" if inside else "peel", value)
         order = tuple(group.members[0] for group in groups)
         if order != self.variables:  # a group's columns came apart: number the variables so that they do not
             self.variables = order
