@@ -233,7 +233,10 @@ class World:
                 if dense.size(given) != expected:
                     raise ValueError(f"a Jacobian of {expected[0]} x {expected[1]} is changed into {dense.size(given)}")
                 local = self._sparse(given)
-            _accumulate(rows.setdefault(source, [{} for _ in range(height)]), rows[value], local, self._prime)
+            if value == of and source not in rows:
+                rows[source] = [dict(row) for row in local]
+            else:
+                _accumulate(rows.setdefault(source, [{} for _ in range(height)]), rows[value], local, self._prime)
         return self._dense(rows.get(by, [{}] * height), self._entries(by))
 
     def _know(self, edges: Iterable[Edge]) -> None:
@@ -260,10 +263,15 @@ class World:
         total: Sparse = [{} for _ in range(height)]
         for word in words:
             factor = self._plain(self.numbers.from_fraction(word.coefficient))
-            rows = [{k if word.maps else k % width: factor} for k in range(height)]
-            for map_ in word.maps:
+            if factor == 1 and word.maps:
+                rows, maps = self._matrix(word.maps[0], found), word.maps[1:]
+            else:
+                rows, maps = [{k if word.maps else k % width: factor} for k in range(height)], word.maps
+            for map_ in maps:
                 left, rows = rows, [{} for _ in range(height)]
                 _accumulate(rows, left, self._matrix(map_, found), self._prime)
+            if len(words) == 1:
+                return rows
             _accumulate(total, rows, _unit(width), self._prime)
         return total
 

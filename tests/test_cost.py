@@ -975,3 +975,19 @@ def test_a_thousand_concrete_layers() -> None:
     cost = derive("; ".join(lines)).cost()
     assert cost.backpropagation.multiplications == 1000 * 2 * 100**2 + 1000 * 2 * 100 + 100**2
     assert cost.backpropagation.multiplications < cost.block_by_block.multiplications
+
+
+def test_names_of_intermediates_do_not_matter() -> None:
+    for plain, named in (
+        ("L = 1/2 ||A x||^2; A: a x d; x: d", "y = A x; L = 1/2 ||y||^2; A: a x d; x: d"),
+        ("L = 1/2 ||A tanh(B x)||^2; A: a x b; B: b x d", "z = B x; h = tanh(z); y = A h; L = 1/2 ||y||^2; A: a x b; B: b x d"),
+    ):
+        sizes = {"a": 7, "b": 5, "d": 11} if "b x d" in plain else {"a": 7, "d": 11}
+        costs = [derive(text, wrt="all").cost(sizes) for text in (plain, named)]
+        assert costs[0].backpropagation.multiplications == costs[1].backpropagation.multiplications
+
+
+def test_sizes_of_values_with_a_sum_in_their_index() -> None:
+    cost = derive("h_{t+1} = f(h_t, x_{t+1}); L = ℓ(h_{t+1})", wrt="x_{t+1}").cost({"x_{t+1}": 30, "h_{t+1}": 7, "h_t": 5})
+    assert cost.backpropagation.multiplications == 7 * 30
+    assert "n_{h_{t+1}} = 7" in cost._repr_markdown_()

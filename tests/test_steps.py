@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -393,3 +394,38 @@ def test_held_variables_are_told() -> None:
     assert flatten(first.text) == "x₁ is held free: no derivative goes through it."
     with pytest.raises(OptionError, match="x1 depends on x"):
         derive("x1 = f1(x, a); x2 = f2(x1, b); L = l(x2)", wrt=["x", "x1"]).tell_steps("recursive")
+
+
+def test_held_variables_stay_held() -> None:
+    jacobian = derive("h = tanh(x); y = x .* h; L = sum(y)", wrt=["x", "h"], layout="mixed")
+    first, _ = displays(jacobian.tell_steps("blocks", "unicode"))
+    assert [equation.right for equation in first.equations] == ["(dL/dy) ⊙ h", "h"]
+    jacobian = derive("z = W x; h = tanh(z); L = ||h - z||^2", wrt=["x", "z"], layout="mixed")
+    assert [equation.right for equation in displays(jacobian.tell_steps("blocks", "unicode"))[0].equations] == ["0"]
+    for text in ("x1 = k(x, a); x2 = g(x1, b); y = f(x, x1, x2)", "x1 = k(x, a); y = g(f(x, x1), x1)"):
+        article = derive(text, wrt=["x", "x1"]).tell_steps("backprop", "unicode")
+        lines = {equation.left: equation.right for equation in displays(article)[1].equations}
+        for display in displays(article)[2:]:
+            (equation,) = display.equations
+            assert "∂x₁/∂x" not in equation.right
+            assert equation.left in lines
+
+
+def test_every_name_has_a_forward_equation() -> None:
+    for text in ("f3(f1(a, x) - f2(a))", "f(g(x, a), g(x, b), x)", "L = f3(x, f1(x) + f2(b, x, a))"):
+        forward, backward, *_ = displays(derive(text, wrt="all").tell_steps("backprop", points=True))
+        known = {equation.left for equation in forward.equations} | {"x", "a", "b"}
+        used = {name for line in chains(backward) for name in re.findall(r"\b[a-z]_\{\d+\}", line)}
+        assert used - known <= {name for name in used if re.match(r"[fg]_", name)}
+
+
+def test_what_looks_alike_is_refused() -> None:
+    with pytest.raises(OptionError, match="cannot tell the slots 1 and 2 of g apart"):
+        derive("x2 = g(a, a) + 2 g(b, a)", wrt="a").latex()
+    assert check("x2 = g(a, a) + 2 g(b, a)", derive("x2 = g(a, a) + 2 g(b, a)", wrt="a").latex(notation="slots"), wrt="a")
+
+
+def test_the_generic_rule_keeps_away_from_names_of_the_problem() -> None:
+    article = derive("x_i = f(x, a); L = g(x_i)", wrt="a").tell_steps("backprop")
+    (rule,) = [part.text for part in article.parts if isinstance(part, Formula)]
+    assert "u_{i}" in rule
