@@ -6,6 +6,7 @@ the language of the whole article says.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 
@@ -93,3 +94,16 @@ def flatten(prose: Prose) -> str:
     'by W x'
     """
     return "".join(part.text if isinstance(part, Math) else part for part in prose)
+
+
+def enumerate_prose(items: Iterable[Prose], last: str = ", ") -> Prose:
+    """Items with commas between them, and ``last`` before the last one.
+
+    >>> flatten(enumerate_prose([("a",), (Math("b"),), ("c",)], " and "))
+    'a, b and c'
+    """
+    every = list(items)
+    found: list[str | Math] = []
+    for k, item in enumerate(every):
+        found += [*((last if k == len(every) - 1 else ", ",) if k else ()), *item]
+    return tuple(found)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from jacobian_chain.article import Article, Display, Figure, Formula, Heading, Math, Paragraph, Part, Prose, Table
+from jacobian_chain.article import Article, Display, Figure, Formula, Heading, Math, Paragraph, Part, Prose, Table, enumerate_prose
 from jacobian_chain.concrete import SecondDerivative
 from jacobian_chain.graph import graph_of
 from jacobian_chain.jacobian import Jacobian, make_writer
@@ -55,7 +55,7 @@ def compose(
         parts += [Paragraph(("The composition is",)), Display(write_equations(first.tape, first.output, writer))]
     if pictured:
         parts += _draw(first, options.get("index") or "as-typed")
-    parts += [Paragraph((f"{notice[0].upper()}{notice[1:]}.",)) for notice in notices]
+    parts += [Paragraph((f"Note: {notice}.",)) for notice in notices]
     if shapes:
         parts.append(_list_shapes(first, writer))
     by_components = bool(options.get("index_notation"))
@@ -81,13 +81,10 @@ def _tell(page: Jacobian, form: str, ascii: bool, steps: str | None, options: Ma
         return
     sheet = page.sheet(form, ascii, explained_in=form, **options)
     if sheet.explained:
-        prose: list[str | Math] = ["Here "]
-        for k, one in enumerate(sheet.explained):
-            prose += [*((", ",) if k else ()), *one]
-        yield Paragraph((*prose, "."))
+        yield Paragraph(("Here ", *enumerate_prose(sheet.explained), "."))
     yield Formula(sheet.text)
     for notice in sheet.notices:
-        yield Paragraph((f"{notice[0].upper()}{notice[1:]}.",))
+        yield Paragraph((f"Note: {notice}.",))
 
 
 MOST_NODES = 30

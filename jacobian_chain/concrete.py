@@ -160,6 +160,11 @@ class ConcreteJacobian(Jacobian):
             found.append((Math(f"{name} = {writer.transposed(name)}"),) if symmetric else ("the entries of ", Math(name), " sum to 1"))
         return found
 
+    def _remarks(self, writer: Writer) -> list[Prose]:
+        """The facts that were used, and what else a reader should know."""
+        facts: list[Prose] = [("Used: ", *fact, ".") for fact in self._facts(self.spelled_out.arrays, writer)]
+        return [*facts, *super()._remarks(writer)]
+
     def _find_notices(self, derivation: ConcreteDerivation) -> list[str]:
         tape = self.tape
         found = [

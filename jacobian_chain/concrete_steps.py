@@ -9,22 +9,19 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 
 from jacobian_chain.abstraction import abstract
-from jacobian_chain.article import Display, Equation, Math, Paragraph, Part, Prose
+from jacobian_chain.article import Display, Equation, Math, Paragraph, Part, Prose, enumerate_prose
 from jacobian_chain.blocks import ConcreteDerivation, derive_concrete, derive_in_part
 from jacobian_chain.errors import LimitError
 from jacobian_chain.exposition import Page
 from jacobian_chain.factors import write_factors, write_slopes
 from jacobian_chain.notation import Labels
 from jacobian_chain.operations import OPERATIONS
-from jacobian_chain.steps import Narration, Style, Subject, narrate, write_equations
+from jacobian_chain.steps import MOST_CHILDREN, Narration, Style, Subject, narrate, write_equations
 from jacobian_chain.tape import SCALAR, Tape
 from jacobian_chain.writers import Writer
 
 MOST_LINES = 8
 """How many adjoints are put in their place one after the other; longer derivations have their first and last line."""
-
-MOST_CHILDREN = 4
-"""How many values are called by name in a reason."""
 
 FRACTIONS = {None: "d", "total": "d", "partial": "∂"}
 """Notations in which gradients are spelled out, with the sign of a derivative."""
@@ -196,12 +193,11 @@ class _Reasons:
             return ()
         rules = self._name_rules(on_the_way)
         if len(children) > MOST_CHILDREN:
-            prose: list[str | Math] = [f"a sum over {len(children)} children"]
+            prose: Prose = (f"a sum over {len(children)} children",)
         else:
-            prose = ["through "]
-            for k, child in enumerate(sorted(children)):
-                prose += [*((" and ",) if k else ()), Math(self.writer.name(self.labels.value(child)))]
-        return (*prose, ": ", *rules) if rules else tuple(prose)
+            names = [(Math(self.writer.name(self.labels.value(child))),) for child in sorted(children)]
+            prose = ("through ", *enumerate_prose(names, " and "))
+        return (*prose, ": ", *rules) if rules else prose
 
     def of_factor(self, value: int, by: int) -> Prose:
         """Of the derivative of a value's own equation by one of the values in it."""
@@ -220,12 +216,10 @@ class _Reasons:
     def _name_rules(self, values: Iterable[int]) -> Prose:
         """The rules for what some values are computed by, the last one first, each once."""
         steps = [self.tape.steps[value - self.tape.leaves] for value in sorted(values, reverse=True)]
-        prose: list[str | Math] = []
+        rules: list[Prose] = []
         for operation, function in dict.fromkeys((step.operation, step.name if step.operation == "apply" else "") for step in steps):
             record = OPERATIONS.get(operation)
-            if record is None or not record.rule:
-                continue
-            prose += [*((", ",) if prose else ()), record.rule]
-            if function:
-                prose += [", ", Math(self.writer.name(self.labels.name(function)))]
-        return tuple(prose)
+            if record is not None and record.rule:
+                named = (", ", Math(self.writer.name(self.labels.name(function)))) if function else ()
+                rules.append((record.rule, *named))
+        return enumerate_prose(rules)

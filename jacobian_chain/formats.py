@@ -21,7 +21,6 @@ class Format(NamedTuple):
     Attributes:
         write: the article in it.
         language: in which the formulas of the article have to be, ``latex`` or ``text``.
-        comment: what stands before and behind a line that is no part of the text, if anything can.
         ending: that of its files.
         ascii: what replaces a character that is not of ASCII.
         summary: what it is good for.
@@ -29,7 +28,6 @@ class Format(NamedTuple):
 
     write: Callable[[Article], str]
     language: str
-    comment: tuple[str, str] | None
     ending: str
     ascii: Callable[[str], str]
     summary: str
@@ -44,12 +42,12 @@ def _escapes(text: str) -> str:
 
 
 FORMATS = {
-    "latex": Format(write_latex_article, "latex", ("% ", ""), ".tex", to_ascii, "formulas for inside of a display"),
-    "unicode": Format(write_text, "text", ("# ", ""), ".txt", to_ascii, "text for a terminal"),
-    "html": Format(write_html, "latex", ("<!-- ", " -->"), ".html", _references, "one self-contained page with MathML"),
-    "typst": Format(write_typst_article, "latex", ("// ", ""), ".typ", _escapes, "a Typst document"),
-    "document": Format(write_document, "latex", ("% ", ""), ".tex", to_ascii, "a LaTeX article that compiles"),
-    "markdown": Format(write_markdown, "latex", ("<!-- ", " -->"), ".md", to_ascii, "Markdown for GitHub"),
+    "latex": Format(write_latex_article, "latex", ".tex", to_ascii, "formulas for inside of a display"),
+    "unicode": Format(write_text, "text", ".txt", to_ascii, "text for a terminal"),
+    "html": Format(write_html, "latex", ".html", _references, "one self-contained page with MathML"),
+    "typst": Format(write_typst_article, "latex", ".typ", _escapes, "a Typst document"),
+    "document": Format(write_document, "latex", ".tex", to_ascii, "a LaTeX article that compiles"),
+    "markdown": Format(write_markdown, "latex", ".md", to_ascii, "Markdown for GitHub"),
 }
 """The formats of articles, by name."""
 

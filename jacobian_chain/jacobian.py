@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from jacobian_chain.article import Prose, flatten
+from jacobian_chain.article import Paragraph, Prose, flatten
 from jacobian_chain.derivation import MAX_FACTORS, Derivation, expand_derivation
 from jacobian_chain.derivation import derive as derive_blocks
 from jacobian_chain.errors import ChainError, OptionError, suggest
@@ -323,7 +323,12 @@ class Jacobian:
         if naming is not None:
             choose("naming", naming, NAMINGS)
         subject = Subject(self.tape, self.output, self.selection.variables, self.selection.label, self.layout, self.limit)
-        return make_article(kind, subject, Style(writer, notation, naming, bool(options.get("points"))), self._narrator())
+        article = make_article(kind, subject, Style(writer, notation, naming, bool(options.get("points"))), self._narrator())
+        return article._replace(parts=(*article.parts, *(Paragraph(remark) for remark in self._remarks(writer))))
+
+    def _remarks(self, writer: Writer) -> list[Prose]:  # noqa: ARG002  (for what has facts to name)
+        """What a reader of a derivation should know, as sentences."""
+        return [(f"Note: {notice}.",) for notice in self.notices]
 
     def _narrator(self) -> Callable[[str, Subject, Style], Narration]:
         from jacobian_chain.steps import narrate

@@ -115,11 +115,7 @@ class _Peeler:
         tape, selected = self.tape, set(self.selected)
         below = {value: set(tape.leaves_of([value])) for value in selected if value >= tape.leaves}
         for value in below:
-            inside = {value}
-            for later in range(value, tape.leaves - 1, -1):
-                if later in inside:
-                    inside.update(tape.steps[later - tape.leaves].inputs)
-            between = sorted(selected & inside - {value})
+            between = sorted(selected & tape.needed_for(value) - {value})
             if between:
                 names = tape.names[value], tape.names[between[0]]
                 message = f"{names[0]} depends on {names[1]}: from the outside in, variables that are held free stand for themselves"
@@ -241,7 +237,7 @@ class _Peeler:
             self._line(lines, self._cells(groups), "multiply" if inside else "peel", value)
         order = tuple(group.members[0] for group in groups)
         if order != self.variables:  # a group's columns came apart: number the variables so that they do not
-            self.variables = order
+            self.variables, self.spent = order, 0
             return self.run()
         blocks = {group.members[0]: group.row[0] for group in groups}
         kept = tuple(blocks.get(value, ZERO) for value in self.selected)

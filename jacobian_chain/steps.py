@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
-from jacobian_chain.article import Article, Display, Equation, Formula, Math, Paragraph, Part, Prose
+from jacobian_chain.article import Article, Display, Equation, Formula, Math, Paragraph, Part, Prose, enumerate_prose
 from jacobian_chain.derivation import Derivation, Line, derive, trace
 from jacobian_chain.layout import Layout, orient
 from jacobian_chain.maps import Map, count_references
@@ -140,10 +140,8 @@ def _reason(line: Peel, page: Page, writer: Writer, identity: str) -> Prose:
 
 def _explain(page: Page, writer: Writer) -> tuple[Part, ...]:
     """What the names stand for that the formulas made up."""
-    prose: list[str | Math] = ["Here "]
-    for k, names in enumerate(explain_names(page.labels, writer, MOST_EXPLAINED)):
-        prose += [*((", ",) if k else ()), *names]
-    return (Paragraph((*prose, ".")),) if len(prose) > 1 else ()
+    explained = explain_names(page.labels, writer, MOST_EXPLAINED)
+    return (Paragraph(("Here ", *enumerate_prose(explained), ".")),) if explained else ()
 
 
 MOST_EXPLAINED = 1000
@@ -242,11 +240,7 @@ def narrate_backprop(subject: Subject, style: Style) -> Narration:
 def _write_forward(subject: Subject, page: Page, adjoints: Collection[int], writer: Writer) -> tuple[Equation, ...]:
     """The equations of all values that bear a name, in the text or on the page; writing them may make up further names."""
     tape = subject.tape
-    needed = {subject.output}
-    for value in range(subject.output, tape.leaves - 1, -1):
-        if value in needed:
-            needed.update(tape.steps[value - tape.leaves].inputs)
-    named = {value for value in needed if value >= tape.leaves and (tape.names[value] or value in adjoints)}
+    named = {value for value in tape.needed_for(subject.output) if value >= tape.leaves and (tape.names[value] or value in adjoints)}
     while True:
         named |= {value for _, value in page.labels.fresh() if value >= tape.leaves}
         names = {value: writer.name(page.variable(value)) for value in sorted(named)}
@@ -258,11 +252,8 @@ def _write_forward(subject: Subject, page: Page, adjoints: Collection[int], writ
 def write_equations(tape: Tape, output: int, writer: Writer) -> tuple[Equation, ...]:
     """The equations of the values with a name that the output depends on."""
     labels = Labels(tape, output, "outputs")
-    needed = {output}
-    for value in range(output, tape.leaves - 1, -1):
-        if value in needed:
-            needed.update(tape.steps[value - tape.leaves].inputs)
-    values = [value for value in range(tape.leaves, output + 1) if value in needed and (tape.names[value] or value == output)]
+    needed = tape.needed_for(output)
+    values = [value for value in sorted(needed) if value >= tape.leaves and (tape.names[value] or value == output)]
     return tuple(Equation(writer.name(labels.value(value)), write_value(tape, value, writer, labels)) for value in values)
 
 
@@ -286,13 +277,8 @@ MOST_CHILDREN = 4
 def _through(children: Sequence[int], page: Page, writer: Writer) -> Prose:
     if len(children) > MOST_CHILDREN:
         return (f"a sum over {len(children)} children",)
-    names = [Math(writer.name(page.variable(child))) for child in children]
-    if len(names) < 2:
-        return ("through ", *names) if names else ()
-    prose: list[str | Math] = ["a sum over the children "]
-    for k, name in enumerate(names):
-        prose += ("" if not k else " and " if k == len(names) - 1 else ", ", name)
-    return tuple(piece for piece in prose if piece)
+    names = enumerate_prose([(Math(writer.name(page.variable(child))),) for child in children], " and ")
+    return () if not children else ("through ", *names) if len(children) == 1 else ("a sum over the children ", *names)
 
 
 def _write_prime(node: Map, page: Page, writer: Writer) -> str:
@@ -455,11 +441,9 @@ def tell_held(subject: Subject, writer: Writer) -> tuple[Part, ...]:
     held = [Math(writer.name(labels.value(value))) for value in subject.variables if value >= tape.leaves and value != subject.output]
     if not held or len(subject.variables) == 1:
         return ()
-    prose: list[str | Math] = []
-    for k, name in enumerate(held):
-        prose += [*((", ",) if k else ()), name]
     is_held, it = ("is", "it") if len(held) == 1 else ("are", "them")
-    return (Paragraph((*prose, f" {is_held} held free: no derivative goes through {it}.")),)
+    names = enumerate_prose([(name,) for name in held], " and ")
+    return (Paragraph((*names, f" {is_held} held free: no derivative goes through {it}.")),)
 
 
 def make_article(kind: str, subject: Subject, style: Style, narrator: Callable[[str, Subject, Style], Narration]) -> Article:

@@ -136,6 +136,14 @@ class Tape:
                 used[value] = 1
         return [value for value in range(self.leaves, len(self.names)) if not used[value]]
 
+    def needed_for(self, value: int) -> set[int]:
+        """The values that a value is computed from, and itself."""
+        needed = {value}
+        for later in range(value, self.leaves - 1, -1):
+            if later in needed:
+                needed.update(self.steps[later - self.leaves].inputs)
+        return needed
+
     def leaves_of(self, values: Iterable[int]) -> list[int]:
         """The leaves that values are made of, in the order in which an expression would show them."""
         found: dict[int, None] = {}

@@ -47,10 +47,11 @@ def test_pages_say_what_they_are() -> None:
 
 @pytest.mark.parametrize("form", PAGES)
 def test_notices_are_on_the_page(form: str) -> None:
-    _, out, err = run("derive", "L1(x, θ1) + g(y)", "--wrt", "θ1", "--wrt", "y", "--format", form)
-    assert "error" not in err
-    _, out, _ = run("derive", "h = relu(W x); L = a^T h", "--layout", "mixed", "--format", form)
-    assert "has no derivative at 0" in re.sub(r"\s+", " ", out)
+    for steps in ([], ["--steps", "backprop"], ["--steps", "blocks"], ["--steps", "recursive"]):
+        _, out, _ = run("derive", "h = relu(W x); L = a^T h", "--layout", "mixed", "--format", form, *steps)
+        assert "has no derivative at 0" in re.sub(r"\s+", " ", out)
+        _, out, _ = run("derive", "p = softmax(W x); L = CE(p, y)", "--wrt", "W", "--layout", "mixed", "--format", form, *steps)
+        assert re.search("entries of .* sum to 1", re.sub(r"\s+", " ", out))
 
 
 def test_parts_of_an_article() -> None:
@@ -157,3 +158,10 @@ def test_a_page_of_a_hundred_layers_is_small() -> None:
     text = "; ".join(f"z{k} = W{k} h{k - 1} + b{k}; h{k} = tanh(z{k})" for k in range(1, 101)) + "; L = 1/2 ||h100 - y||^2"
     page = write_article(compose([derive(parse(text), layout="mixed")], steps="backprop"), "html")
     assert len(page.encode()) < 1_000_000
+
+
+def test_names_in_notices_keep_their_case() -> None:
+    """A sentence that begins with a name must not make another name of it."""
+    article = compose([derive("h = f(x); y = g(z)", wrt=["x", "z"], of="h")])
+    told = [flatten(part.text) for part in article.parts if isinstance(part, Paragraph)]
+    assert "Note: h does not depend on z: its block is 0." in told
